@@ -1,0 +1,101 @@
+"""smtplib that sends with REQUIRETLS (RFC 8689), or refuses and says why.
+
+``import requiretls_client as smtplib`` runs a script that was written for smtplib: everything
+public there is here too, as the same object, but ``SMTP``, ``SMTP_SSL`` and ``LMTP`` are guarded
+subclasses. New are ``require_tls`` and ``tls_optional``, verified TLS by default, and errors that
+say which condition failed, at which host, and what to do.
+
+To read the code, begin with ``errors``, ``facts``, ``policy``, ``connection``, ``session``.
+"""
+
+from __future__ import annotations
+
+import smtplib as _smtplib
+from smtplib import (
+    CRLF,
+    LMTP_PORT,
+    OLDSTYLE_AUTH,
+    SMTP_PORT,
+    SMTP_SSL_PORT,
+    SMTPAuthenticationError,
+    SMTPConnectError,
+    SMTPDataError,
+    SMTPException,
+    SMTPHeloError,
+    SMTPNotSupportedError,
+    SMTPRecipientsRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+    SMTPServerDisconnected,
+    bCRLF,
+    quoteaddr,
+    quotedata,
+)
+
+from requiretls_client.errors import (
+    CertificateNotVerified,
+    RequireTLSError,
+    RequireTLSMisuse,
+    RequireTLSNotOffered,
+    TLSNotEstablished,
+)
+from requiretls_client.session import LMTP, SMTP, SMTP_SSL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from requiretls_client.tls import unverified_context
+    from requiretls_client.verdict import Finding, Verdict
+
+__all__ = [
+    "CRLF",
+    "LMTP",
+    "LMTP_PORT",
+    "OLDSTYLE_AUTH",
+    "SMTP",
+    "SMTP_PORT",
+    "SMTP_SSL",
+    "SMTP_SSL_PORT",
+    "CertificateNotVerified",
+    "Finding",
+    "RequireTLSError",
+    "RequireTLSMisuse",
+    "RequireTLSNotOffered",
+    "SMTPAuthenticationError",
+    "SMTPConnectError",
+    "SMTPDataError",
+    "SMTPException",
+    "SMTPHeloError",
+    "SMTPNotSupportedError",
+    "SMTPRecipientsRefused",
+    "SMTPResponseException",
+    "SMTPSenderRefused",
+    "SMTPServerDisconnected",
+    "TLSNotEstablished",
+    "Verdict",
+    "bCRLF",
+    "encode_base64",
+    "quoteaddr",
+    "quotedata",
+    "unverified_context",
+]
+
+# Loaded on first use: a cron job that only sends does not pay for them.
+_LAZY = {
+    "Finding": "requiretls_client.verdict",
+    "Verdict": "requiretls_client.verdict",
+    "unverified_context": "requiretls_client.tls",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a name that loads late, or whatever else smtplib has under it (PEP 562)."""
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    try:
+        return getattr(_smtplib, name)
+    except AttributeError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -1,0 +1,419 @@
+"""One connection: what it has shown, TLS on it, and the choke point that every command passes.
+
+Does the I/O that smtplib does, plus the handshake. Judges nothing: the facts go to
+:mod:`requiretls_client.policy`, and this module obeys the verdict. Whatever method builds a
+command, it passes :meth:`Connection.send`, which lets no MAIL and no AUTH out that the session
+does not deserve (RFC 8689 section 2, RFC 4954 section 14).
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+
+from requiretls_client import errors, syntax
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from requiretls_client.facts import Obstacle, SessionFacts, TLSFacts
+    from requiretls_client.verdict import Verdict
+
+    Reply = tuple[int, bytes]
+
+# After these the session still understands QUIT; after the others its bytes mean nothing.
+USABLE = frozenset({"ehlo", "not_offered", "no_name", "refused"})
+QUIT_SECONDS = 5.0  # a server that does not answer QUIT holds nobody longer
+
+
+class Seen:
+    """What this connection has shown. A new connection gets a new, empty one (RFC 3207 s4.2)."""
+
+    __slots__ = ("accepted", "cleartext_login", "ehlo", "refused", "tls", "unclaimed_tls")
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.tls: tuple[socket.socket, TLSFacts] | None = None  # our handshake, on that socket
+        self.ehlo: tuple[socket.socket, int, bytes] | None = None  # the reply, on that socket
+        self.cleartext_login = False  # AUTH went out without verified TLS
+        self.unclaimed_tls = False  # we started TLS; the caller's own starttls() may yet come
+        # recipients of the open transaction
+        self.accepted: list[str] = []
+        self.refused: dict[str, Reply] = {}
+
+
+class Blocked(Exception):
+    """TLS cannot be had on this connection; the cause, if any, is chained."""
+
+    def __init__(
+        self, kind: str, text: str, reply: Reply | None = None, *, temporary: bool = False
+    ) -> None:
+        """Take the fields of :class:`~requiretls_client.facts.Obstacle` and the raw reply."""
+        super().__init__(text)
+        self.kind, self.text, self.reply, self.temporary = kind, text, reply, temporary
+
+    def obstacle(self) -> Obstacle:
+        """Return it as a fact for the judgement."""
+        from requiretls_client.facts import Obstacle
+
+        return Obstacle(self.kind, self.text, self.reply and self.reply[0], self.temporary)
+
+
+class Connection(smtplib.SMTP):
+    """The guarded wire under :class:`~requiretls_client.session.SMTP`; not used on its own."""
+
+    context: ssl.SSLContext | None
+    _requirement: bool  # require_tls of the message being sent, else of the session
+    _server_hostname: str | None
+    _allow_cleartext_auth: bool
+    _seen: Seen
+    _sending_content = False
+    _ended = ""  # why a refusal closed the session, for whoever goes on using the object
+    _receipt: Verdict | tuple[Seen, socket.socket | None] | None = None
+
+    # -- connecting and closing ----------------------------------------------------------------
+
+    def connect(
+        self,
+        host: str = "localhost",
+        port: int = 0,
+        source_address: Any = None,
+    ) -> Reply:
+        """Connect as smtplib does; nothing that an earlier connection showed counts any more.
+
+        With ``require_tls`` in the constructor, TLS is up and verified on return.
+
+        Returns:
+            Code and text of the greeting.
+
+        Raises:
+            ValueError: the host cannot be one.
+            RequireTLSError: ``require_tls`` is set and the session does not qualify.
+        """
+        if not host.startswith("/"):  # LMTP: a Unix socket
+            host, port = syntax.split_host(host, port)
+        self.close()
+        self._ended = ""
+        self._host = host
+        self._reference_name()  # an unusable name is an error before anything is dialled
+        code, reply = super().connect(host, port, source_address)
+        if code == 220 and self._requirement:
+            self._secure()
+        return code, reply
+
+    def close(self) -> None:
+        """Close the connection and forget what it showed."""
+        try:
+            if isinstance(self.sock, ssl.SSLSocket):
+                _send_close_notify(self.sock)
+        finally:
+            super().close()
+            self._seen = Seen()
+            self._forget_ehlo()
+
+    def _forget_ehlo(self) -> None:
+        self.helo_resp = self.ehlo_resp = None
+        self.esmtp_features = {}
+        self.does_esmtp = False
+
+    def _leave(self, *, usable: bool = True) -> None:
+        """QUIT where the session still understands it, and close (RFC 8689 s4.2.1)."""
+        try:
+            if usable and self.sock is not None:
+                self.sock.settimeout(QUIT_SECONDS)
+                self.docmd("QUIT")
+        except OSError:  # and so any SMTPException: trouble at QUIT changes no verdict
+            pass
+        finally:
+            self.close()
+
+    def _reference_name(self) -> str:
+        """Return the name that the caller meant: A-label or IP address; "" for a Unix socket."""
+        if self._server_hostname is not None:
+            return self._server_hostname
+        if not self._host or self._host.startswith("/"):
+            return ""
+        return syntax.reference_name(self._host)
+
+    # -- the choke point -----------------------------------------------------------------------
+
+    def send(self, s: Any) -> None:
+        """Send as smtplib does; every command in it passes the guard first.
+
+        Raises:
+            RequireTLSError: a MAIL or AUTH command that this session may not carry.
+        """
+        if self.sock is None and self._ended:
+            raise smtplib.SMTPServerDisconnected(self._ended)
+        if not self._sending_content:
+            for verb, rest in syntax.commands(s):
+                self._check_command(verb, rest)
+        super().send(s)
+
+    def data(self, msg: Any) -> Reply:
+        """Send DATA and the content as smtplib does."""
+        self._check_command("DATA", "")
+        self._sending_content = True
+        try:
+            return super().data(msg)
+        finally:
+            self._sending_content = False
+
+    def _check_command(self, verb: str, rest: str) -> None:
+        if verb in syntax.MAIL_VERBS:
+            self._check_mail(rest)
+        elif verb == "AUTH":
+            self._check_auth()
+        elif self._requirement and verb not in syntax.SETUP_VERBS:
+            verdict = self.judge()
+            if verdict.tls_level != "authenticated":
+                self._refuse(verdict)
+
+    def _check_mail(self, rest: str) -> None:
+        """Refuse a MAIL that should carry REQUIRETLS and does not, or that may not carry it."""
+        marked, null_path = syntax.read_mail(rest)
+        if not (marked or self._requirement):
+            return
+        verdict = self._judge(null_path=null_path)
+        if not verdict.allowed:
+            self._refuse(verdict)
+        if verdict.requiretls and not marked:
+            raise errors.RequireTLSMisuse(
+                "a MAIL command without REQUIRETLS was refused, because this session requires it "
+                "(RFC 8689 s4.2.1); use mail() or sendmail(), which add it, or say "
+                "require_tls=False for this message",
+                verdict,
+            )
+
+    def _check_auth(self) -> None:
+        """Refuse credentials without verified TLS, but on this machine or by request."""
+        from requiretls_client.policy import judge_login
+
+        local = _is_local(self.sock)
+        verdict = judge_login(
+            self._facts(),
+            excused=not self._requirement and (local or self._allow_cleartext_auth),
+        )
+        if not verdict.allowed:
+            raise errors.refusal(verdict, "login() was refused")
+        if verdict.tls_level != "authenticated":
+            self._seen.cleartext_login = True
+
+    # -- facts and judgement -------------------------------------------------------------------
+
+    def ehlo(self, name: str = "") -> Reply:
+        """Send EHLO as smtplib does, and keep the reply with the socket that it came from.
+
+        Raises:
+            ValueError: the name has bad grammar.
+        """
+        syntax.check_ehlo_name(name or self.local_hostname)
+        self._seen.ehlo = None
+        code, reply = super().ehlo(name)
+        if self.sock is not None:
+            self._seen.ehlo = self.sock, code, reply
+        return code, reply
+
+    def helo(self, name: str = "") -> Reply:
+        """Send HELO as smtplib does.
+
+        Raises:
+            ValueError: the name has bad grammar.
+        """
+        syntax.check_ehlo_name(name or self.local_hostname)
+        return super().helo(name)
+
+    def _current_ehlo(self) -> Reply | None:
+        """Return the reply to the EHLO that was sent on this very socket, or None."""
+        seen = self._seen.ehlo
+        return seen[1:] if seen and seen[0] is self.sock else None
+
+    def _facts(self, obstacle: Obstacle | None = None) -> SessionFacts:
+        return self._facts_of(self._seen, self.sock, obstacle)
+
+    def _facts_of(
+        self, seen: Seen, sock: socket.socket | None, obstacle: Obstacle | None = None
+    ) -> SessionFacts:
+        """Return what a connection has shown; only what its very socket showed counts."""
+        from requiretls_client.facts import SessionFacts
+
+        tls = seen.tls[1] if seen.tls and seen.tls[0] is sock else None
+        in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
+        ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
+        return SessionFacts(
+            host=self._reference_name(),
+            tls=tls,
+            foreign_tls=in_tls and tls is None,
+            obstacle=obstacle,
+            ehlo_code=ehlo[0] if ehlo else None,
+            keywords=syntax.ehlo_keywords(ehlo[1]) if ehlo and ehlo[0] == 250 else frozenset(),
+            cleartext_login=seen.cleartext_login,
+        )
+
+    def judge(self, *, require_tls: bool = True) -> Verdict:
+        """Say whether this session, as it stands now, may carry a message. Sends nothing.
+
+        Args:
+            require_tls: judge for a message that asks for RFC 8689, or for an ordinary one.
+        """
+        return self._judge(require_tls=require_tls)
+
+    def _judge(self, *, require_tls: bool = True, null_path: bool = False) -> Verdict:
+        from requiretls_client.policy import judge_session
+
+        return judge_session(self._facts(), require_tls=require_tls, null_path=null_path)
+
+    @property
+    def last_verdict(self) -> Verdict | None:
+        """The receipt of the last message: the verdict it left under, or was refused with.
+
+        None before the first message, and when the server did not take the last one.
+        """
+        from requiretls_client.policy import judge_session
+
+        if isinstance(self._receipt, tuple):  # ordinary mail is judged when somebody asks
+            self._receipt = judge_session(self._facts_of(*self._receipt), require_tls=False)
+        return self._receipt
+
+    def _refuse(self, verdict: Verdict, blocked: Blocked | None = None) -> NoReturn:
+        """Leave the server and raise what the verdict says."""
+        error = errors.refusal(verdict)
+        self._leave(usable=blocked is None or blocked.kind in USABLE)
+        self._receipt = verdict
+        self._ended = f"please run connect() first: the session was closed when {error}"
+        raise error from (blocked and blocked.__cause__)
+
+    # -- TLS -----------------------------------------------------------------------------------
+
+    def _secure(self, *, null_path: bool = False) -> Verdict:
+        """Bring the session to where RFC 8689 s4.2.1 lets a message leave, or refuse.
+
+        Returns:
+            A verdict that allows; its ``requiretls`` says whether MAIL carries the parameter.
+
+        Raises:
+            RequireTLSError: a condition does not hold; QUIT was sent where that was possible.
+            SMTPServerDisconnected: not connected.
+        """
+        from requiretls_client.policy import judge_session
+
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected(self._ended or "please run connect() first")
+        blocked: Blocked | None = None
+        try:
+            self._reach_ehlo_inside_tls()
+        except Blocked as found:
+            blocked = found
+        except (smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException) as error:
+            blocked = Blocked("lost", syntax.printable(str(error)), temporary=True)
+            blocked.__cause__ = error
+        facts = self._facts(blocked.obstacle() if blocked else None)
+        verdict = judge_session(facts, null_path=null_path)
+        if not verdict.allowed:
+            self._refuse(verdict, blocked)
+        return verdict
+
+    def _reach_ehlo_inside_tls(self) -> None:
+        """EHLO, STARTTLS, EHLO: as much of it as is still to be done. Never HELO."""
+        if not isinstance(self.sock, ssl.SSLSocket):
+            if self._seen.cleartext_login:
+                return  # TLS would not mend that, and the verdict says so
+            code, reply = self._current_ehlo() or self.ehlo()
+            if code != 250:
+                raise Blocked("ehlo", _shown(code, reply), (code, reply), temporary=code < 500)
+            if "STARTTLS" not in syntax.ehlo_keywords(reply):
+                raise Blocked("not_offered", "no STARTTLS keyword")
+            self._start_tls(self.context)
+            self._seen.unclaimed_tls = True
+        if self._current_ehlo() is None:
+            self.ehlo()
+
+    def _start_tls(self, context: ssl.SSLContext | None) -> Reply:
+        """Send STARTTLS, make the handshake, and forget what came before it (RFC 3207 s4.2).
+
+        Raises:
+            Blocked: why it did not come to verified or encrypted TLS. Nothing may be sent in
+                clear on this connection afterwards, but QUIT.
+        """
+        if context is None:
+            from requiretls_client.tls import default_context
+
+            context = default_context()
+        self._refuse_nameless(context)
+        code, reply = self.docmd("STARTTLS")
+        if code != 220:
+            raise Blocked("refused", _shown(code, reply), (code, reply), temporary=code < 500)
+        if self._has_unread_bytes():
+            raise Blocked("injected", "clear text waited behind the reply to STARTTLS")
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+        assert self.sock is not None  # noqa: S101 - docmd has just used it
+        self.sock = self._handshake(context, self.sock)
+        self._forget_ehlo()
+        return code, reply
+
+    def _handshake(self, context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
+        """Make the handshake on ``sock`` and keep its facts with the socket that it gave."""
+        from requiretls_client import tls
+
+        self._refuse_nameless(context)
+        try:
+            wrapped, facts = tls.wrap(context, sock, self._reference_name())
+        except ssl.SSLCertVerificationError as error:
+            raise Blocked("certificate", syntax.printable(error.verify_message)) from error
+        except ssl.SSLError as error:
+            raise Blocked("handshake", syntax.printable(str(error))) from error
+        except OSError as error:  # the network: a time-out, a reset
+            text = syntax.printable(str(error))
+            raise Blocked("handshake", text, temporary=True) from error
+        self._seen.tls = wrapped, facts
+        return wrapped
+
+    def _refuse_nameless(self, context: ssl.SSLContext) -> None:
+        if context.check_hostname and not self._reference_name():
+            raise Blocked("no_name", "there is no name to verify")
+
+    def _has_unread_bytes(self) -> bool:
+        """Tell whether bytes already wait behind the reply just read (RFC 3207 s6)."""
+        if self.file is None or self.sock is None:
+            return False
+        timeout = self.sock.gettimeout()
+        self.sock.settimeout(0)
+        try:
+            return bool(self.file.peek(1))
+        except OSError:
+            return False  # a broken connection: the handshake will say so
+        finally:
+            self.sock.settimeout(timeout)
+
+
+def _shown(code: int, reply: bytes) -> str:
+    return f"{code} {syntax.printable(reply)}"
+
+
+def _send_close_notify(sock: ssl.SSLSocket) -> None:
+    """Send the TLS close alert without waiting for the peer's (RFC 8314 s3.4)."""
+    try:
+        sock.settimeout(0)
+        sock.unwrap()
+    except (OSError, ValueError):
+        pass  # the peer has gone, or has not said its own good-bye yet
+
+
+def _is_local(sock: socket.socket | None) -> bool:
+    """Tell whether the peer is on this machine, so that nothing crosses a network."""
+    if sock is None:
+        return False
+    if sock.family == getattr(socket, "AF_UNIX", None):
+        return True
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0])
+    except (OSError, ValueError):
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,0 +1,117 @@
+"""The exception tree, and the enhanced status codes that it uses.
+
+::
+
+    smtplib.SMTPException
+    └── RequireTLSError                                 .code .status .temporary .domain .host
+        │                                               .findings .explain() .as_dict()
+        ├── RequireTLSNotOffered (SMTPNotSupportedError)  550 5.7.30  keyword missing inside TLS
+        ├── RequireTLSMisuse (ValueError)                 550 5.7.10  MAIL by hand, without the mark
+        └── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
+            └── CertificateNotVerified                    550 5.7.10  chain or name
+
+Every one of them says that nothing of the message was sent. They pickle and copy with their
+fields, and hold no secret and no message content. ``ValueError`` and ``TypeError`` are for the
+caller's own mistakes, and are raised before anything is sent.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from requiretls_client.verdict import Finding, Verdict
+
+
+class RequireTLSError(smtplib.SMTPException):
+    """A condition of RFC 8689 does not hold; nothing of the message was sent.
+
+    Attributes:
+        code: basic status code as an int, such as 550.
+        status: enhanced status code, such as ``5.7.30`` (RFC 3463).
+        temporary: whether trying again later can succeed.
+        host: reference name of the server concerned, or None.
+        domain: recipient domain concerned, or None for a server that the caller named.
+        findings: tuple of :class:`~requiretls_client.verdict.Finding`, in RFC order.
+        verdict: the whole :class:`~requiretls_client.verdict.Verdict`, or None.
+    """
+
+    def __init__(self, text: str, verdict: Verdict | None = None) -> None:
+        """Carry ``text`` for people and ``verdict`` for programs."""
+        super().__init__(text)
+        self.verdict = verdict
+        self.code: int = (verdict and verdict.code) or 550
+        self.status: str = (verdict and verdict.status) or "5.7.10"
+        self.temporary: bool = verdict.temporary if verdict else False
+        self.host: str | None = (verdict and verdict.host) or None
+        self.domain: str | None = verdict.domain if verdict else None
+        self.findings: tuple[Finding, ...] = verdict.findings if verdict else ()
+
+    def __str__(self) -> str:
+        """Return the sentence; ``ssl.SSLError`` would show it as a tuple."""
+        return str(self.args[0])
+
+    def explain(self) -> str:
+        """Say it for people: the sentence, then one line per finding."""
+        from requiretls_client.verdict import explain_findings
+
+        return "\n".join([str(self), *explain_findings(self.findings)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; the key ``schema`` names the version of the form."""
+        from dataclasses import asdict
+
+        return {
+            "schema": "requiretls-error/1",
+            "error": type(self).__name__,
+            "message": str(self),
+            "code": self.code,
+            "status": self.status,
+            "temporary": self.temporary,
+            "host": self.host,
+            "domain": self.domain,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+class RequireTLSNotOffered(RequireTLSError, smtplib.SMTPNotSupportedError):
+    """The EHLO reply read inside TLS lacks REQUIRETLS (RFC 8689 s4.2.1 step 5)."""
+
+
+class RequireTLSMisuse(RequireTLSError, ValueError):
+    """A MAIL command was built by hand without REQUIRETLS where the session requires it."""
+
+
+class TLSNotEstablished(RequireTLSError, ssl.SSLError):
+    """No TLS: STARTTLS is not offered, was refused, or the handshake failed (RFC 8689 s4.2.1).
+
+    It is an ``ssl.SSLError`` too, which is what smtplib lets out of a failed handshake.
+    """
+
+
+class CertificateNotVerified(TLSNotEstablished):
+    """The certificate was not verified, in our own handshake, for the name meant (RFC 9525)."""
+
+
+_BY_STEP = {"requiretls": RequireTLSNotOffered, "certificate": CertificateNotVerified}
+
+
+def refusal(verdict: Verdict, asked: str = "") -> RequireTLSError:
+    """Make the exception for a verdict that does not allow the message.
+
+    One sentence: what was asked, what was found and at which host, the RFC section, the way on.
+
+    Args:
+        verdict: with ``allowed`` False.
+        asked: how the sentence begins; "" says what the verdict was about.
+    """
+    failed = verdict.failed
+    if failed is None:
+        raise ValueError("only a refusal becomes an exception")
+    asked = asked or ("require_tls was refused" if verdict.require_tls else "TLS was refused")
+    text = f"{asked}: {failed.text} ({failed.rfc}); {failed.fix}"
+    return _BY_STEP.get(failed.step, TLSNotEstablished)(text, verdict)

@@ -1,0 +1,255 @@
+"""The decision: may this message leave on this session?
+
+Reads :class:`~requiretls_client.facts.SessionFacts`, returns a
+:class:`~requiretls_client.verdict.Verdict`. Pure: no clock, no socket, no file, never raises. The
+rules stand here in the order of RFC 8689 section 4.2.1, one function each; the first that
+fails ends the matter, because the later ones cannot be known then.
+"""
+
+from __future__ import annotations
+
+from requiretls_client.facts import SessionFacts, TLSFacts
+from requiretls_client.verdict import Finding, Verdict
+
+KEYWORD = "REQUIRETLS"
+
+# RFC 9325 s3.1.1 (the successor of the RFC 7525 that RFC 8689 names): nothing below TLS 1.2.
+VERSIONS = frozenset({"TLSv1.2", "TLSv1.3"})
+
+_CERTIFICATE_KINDS = frozenset({"certificate", "no_name"})
+
+_STEP2 = "RFC 8689 s4.2.1 step 2"
+_STEP3 = "RFC 8689 s4.2.1 step 3"
+_STEP4 = "RFC 8689 s4.2.1 step 4"
+_STEP5 = "RFC 8689 s4.2.1 step 5"
+
+_USE_CONTEXT = (
+    "give the server a certificate for that name, or say server_hostname= for the name that it "
+    "has, or context= for the authority that signed it"
+)
+_TRY_TLS_PORT = (
+    "use the server's port with TLS (587 with STARTTLS, 465 with SMTP_SSL), have STARTTLS "
+    "enabled there, or send without require_tls"
+)
+
+
+def judge_session(
+    facts: SessionFacts, *, require_tls: bool = True, null_path: bool = False
+) -> Verdict:
+    """Decide whether this session may carry the message.
+
+    Args:
+        facts: what this connection, and no earlier one, has shown.
+        require_tls: whether the message asks for RFC 8689. Without it only a failed attempt
+            at TLS is refused, and the findings are for information.
+        null_path: the reverse path is empty: a bounce. RFC 8689 sections 4.2.1 and 5 waive step
+            5 for it, not the others; the parameter is sent when it is offered.
+
+    Returns:
+        A verdict whose findings are in RFC order. Of a refusal the last one failed.
+    """
+    findings: list[Finding] = []
+    for rule in (_server_name, _login, _session, _tls, _certificate):
+        finding = rule(facts)
+        findings.append(finding)
+        if require_tls and not finding.ok:
+            break
+    else:
+        if require_tls:
+            findings.append(_requiretls(facts, null_path=null_path))
+    refused = not findings[-1].ok if require_tls else facts.obstacle is not None
+    return _verdict(facts, tuple(findings), require_tls=require_tls, refused=refused)
+
+
+def judge_login(facts: SessionFacts, *, excused: bool) -> Verdict:
+    """Decide whether credentials may cross this session (RFC 4954 section 14).
+
+    Args:
+        facts: what this connection has shown.
+        excused: the peer is on this machine, or the caller allowed clear text, and nothing
+            requires TLS.
+    """
+    level = tls_level(facts)
+    allowed = excused or level == "authenticated"
+    how = "in clear text" if level == "none" else "over TLS that did not verify who the server is"
+    finding = Finding(
+        "certificate" if level == "encrypted" else "tls",
+        allowed,
+        f"the password for {facts.host or 'the server'} would go {how}",
+        "RFC 4954 s14",
+        "call starttls() first, with a context that verifies, or use SMTP_SSL; for a server on a "
+        "private network say allow_cleartext_auth=True",
+        facts.host,
+        None if allowed else "5.7.11",
+    )
+    return _verdict(facts, (finding,), require_tls=False, refused=not allowed)
+
+
+def tls_level(facts: SessionFacts) -> str:
+    """Return ``none``, ``encrypted`` or ``authenticated`` for the session."""
+    if facts.tls is None:
+        return "encrypted" if facts.foreign_tls else "none"
+    return "authenticated" if _certificate(facts).ok else "encrypted"
+
+
+def _server_name(facts: SessionFacts) -> Finding:
+    named = facts.host or "the server"
+    text = f"{named} was named by the caller, so no MX record has to be proved"
+    return Finding("server_name", True, text, _STEP2, host=facts.host)
+
+
+def _login(facts: SessionFacts) -> Finding:
+    if not facts.cleartext_login:
+        text = "no credentials crossed this connection before verified TLS"
+        return Finding("login", True, text, "RFC 4954 s14", host=facts.host)
+    return Finding(
+        "login",
+        False,
+        f"credentials already crossed the connection to {facts.host} without verified TLS",
+        "RFC 4954 s14",
+        "set require_tls=True in the constructor, so that TLS comes before login()",
+        facts.host,
+        "5.7.10",
+    )
+
+
+def _session(facts: SessionFacts) -> Finding:
+    obstacle = facts.obstacle
+    if obstacle is None or obstacle.kind != "ehlo":
+        text = f"the session with {facts.host} speaks ESMTP"
+        return Finding("ehlo", True, text, _STEP3, host=facts.host)
+    text = f"{facts.host} refused EHLO: {obstacle.text}"
+    fix = "HELO has no extensions, so such a server can only get mail without require_tls"
+    return Finding("ehlo", False, text, _STEP3, fix, facts.host, _status(facts))
+
+
+def _tls(facts: SessionFacts) -> Finding:
+    obstacle = facts.obstacle
+    if obstacle is not None and obstacle.kind in _CERTIFICATE_KINDS:
+        text = f"{facts.host} started TLS"  # the certificate is the next rule's business
+        return Finding("tls", True, text, _STEP4, host=facts.host)
+    if facts.tls is not None and facts.tls.version in VERSIONS:
+        text = f"{facts.tls.version} with {facts.tls.cipher}"
+        return Finding("tls", True, text, _STEP4, host=facts.host)
+    if facts.foreign_tls:
+        text = f"TLS to {facts.host} was started outside this package"
+        return Finding("tls", True, text, _STEP4, host=facts.host)
+    text, fix = _why_no_tls(facts)
+    return Finding("tls", False, text, _STEP4, fix, facts.host, _status(facts))
+
+
+def _why_no_tls(facts: SessionFacts) -> tuple[str, str]:
+    """Return the text and the fix for a session without acceptable TLS."""
+    host, obstacle = facts.host or "the server", facts.obstacle
+    if facts.tls is not None:
+        text = f"{host} negotiated {facts.tls.version}, and RFC 9325 s3.1.1 allows TLS 1.2 and up"
+        return text, "have the server's TLS brought up to date"
+    if obstacle is None:
+        text = f"TLS to {host} is not up"
+        return text, "sending with require_tls=True starts it; so does starttls()"
+    match obstacle.kind:
+        case "not_offered":
+            return f"{host} does not offer STARTTLS", _TRY_TLS_PORT
+        case "refused":
+            return f"{host} refused STARTTLS: {obstacle.text}", _retry(obstacle.temporary)
+        case "injected":
+            text = f"{host} sent clear text behind its 220 to STARTTLS, which is an attack"
+            return text, "do not use this network path (RFC 3207 s6)"
+        case "lost":
+            text = f"the connection to {host} was lost before TLS was up: {obstacle.text}"
+            return text, _retry(obstacle.temporary)
+        case _:
+            text = f"the TLS handshake with {host} failed: {obstacle.text}"
+            return text, _retry(obstacle.temporary)
+
+
+def _retry(temporary: bool) -> str:
+    return "try again later" if temporary else "have the server's TLS repaired"
+
+
+def _certificate(facts: SessionFacts) -> Finding:
+    obstacle = facts.obstacle
+    if obstacle is not None and obstacle.kind in _CERTIFICATE_KINDS:
+        problem: str | None = obstacle.text
+    elif facts.tls is None:
+        problem = "the handshake was not made by this package, so nothing is known about it"
+    else:
+        problem = _why_not_verified(facts.host, facts.tls)
+    if problem is None:
+        text = f"the certificate was verified for {facts.host}"
+        return Finding("certificate", True, text, _STEP4, host=facts.host)
+    text = f"the certificate of {facts.host or 'the server'} was not verified: {problem}"
+    return Finding("certificate", False, text, _STEP4, _USE_CONTEXT, facts.host, _status(facts))
+
+
+def _why_not_verified(host: str, tls: TLSFacts) -> str | None:
+    """Return what the handshake left unproved, or None."""
+    if not host:
+        return "there is no name to verify"
+    if not tls.verify_required:
+        return "the SSL context did not ask for a trusted chain (verify_mode)"
+    if not tls.check_hostname:
+        return "the SSL context did not compare the name (check_hostname)"
+    if tls.server_hostname != host:
+        return f"the handshake verified {tls.server_hostname or 'no name'} instead"
+    if tls.session_reused:
+        return "the TLS session was resumed, so no certificate was presented"
+    # RFC 9525 s2: a CN is no identity. A SAN of the right kind keeps OpenSSL from reading it.
+    if tls.common_name_allowed and not tls.san_kinds & {"DNS", "IP Address"}:
+        return "it names the server only in its common name, which RFC 9525 s2 does not accept"
+    return None
+
+
+def _requiretls(facts: SessionFacts, *, null_path: bool) -> Finding:
+    host = facts.host
+    if KEYWORD in facts.keywords:
+        text = f"{host} offers REQUIRETLS inside TLS"
+        return Finding("requiretls", True, text, _STEP5, host=host)
+    if facts.ehlo_code is None:
+        text = f"EHLO has not been repeated inside TLS with {host}"
+        return Finding("requiretls", False, text, _STEP5, "call ehlo()", host, "5.7.30")
+    if null_path:
+        text = f"{host} does not offer REQUIRETLS; the reverse path is empty, so it is not lost"
+        return Finding("requiretls", True, text, "RFC 8689 s5", host=host)
+    if facts.ehlo_code != 250:
+        text = f"{host} answered EHLO inside TLS with {facts.ehlo_code}, so it offers nothing"
+    else:
+        text = f"{host} does not offer REQUIRETLS in its EHLO reply inside TLS"
+    fix = (
+        "have it enabled there (Postfix 3.11 and newer: requiretls_enable = yes), use another "
+        "server, or send without require_tls"
+    )
+    status = "4.7.30" if _is_temporary_code(facts.ehlo_code) else "5.7.30"
+    return Finding("requiretls", False, text, _STEP5, fix, host, status)
+
+
+def _is_temporary_code(code: int | None) -> bool:
+    return code is not None and 400 <= code < 500
+
+
+def _status(facts: SessionFacts) -> str:
+    """Return 5.7.10, or 4.7.10 when the server itself said "later" (RFC 3207 s4: 454)."""
+    obstacle = facts.obstacle
+    later = obstacle is not None and _is_temporary_code(obstacle.code)
+    return "4.7.10" if later else "5.7.10"
+
+
+def _verdict(
+    facts: SessionFacts, findings: tuple[Finding, ...], *, require_tls: bool, refused: bool
+) -> Verdict:
+    failed = next((finding for finding in findings if not finding.ok), None)
+    status = failed.status if refused and failed else None
+    later = bool(status and status.startswith("4."))
+    return Verdict(
+        allowed=not refused,
+        require_tls=require_tls,
+        requiretls=require_tls and not refused and KEYWORD in facts.keywords,
+        findings=findings,
+        host=facts.host,
+        tls_level=tls_level(facts),
+        tls_version=facts.tls.version if facts.tls else None,
+        tls_cipher=facts.tls.cipher if facts.tls else None,
+        code=(451 if later else 550) if status else None,
+        status=status,
+        temporary=refused and (later or bool(facts.obstacle and facts.obstacle.temporary)),
+    )

@@ -1,0 +1,526 @@
+"""``SMTP``, ``SMTP_SSL`` and ``LMTP``: smtplib's classes that send with REQUIRETLS or refuse.
+
+They talk as smtplib does and add one promise: a message with ``require_tls`` leaves with
+REQUIRETLS on its MAIL command over a session that meets RFC 8689 section 4.2.1, or it does not
+leave and the caller learns why. The guarded wire is :mod:`requiretls_client.connection`; here
+are the messages.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import ssl
+import sys
+
+from requiretls_client import header, syntax
+from requiretls_client.connection import Blocked, Connection, Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from email.message import Message
+    from typing import Any, NoReturn
+
+    from requiretls_client.connection import Reply
+
+    SourceAddress = tuple[bytearray | bytes | str, int]
+
+_DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+_MARK = "REQUIRETLS"
+
+
+class _Requiring:
+    """Make ``required`` what the choke point of a connection demands, for one message."""
+
+    def __init__(self, connection: Connection, required: bool) -> None:
+        self.connection, self.required = connection, required
+
+    def __enter__(self) -> None:
+        self.before = self.connection._requirement
+        self.connection._requirement = self.required
+
+    def __exit__(self, *_: object) -> None:
+        self.connection._requirement = self.before
+
+
+class SMTP(Connection):
+    """``smtplib.SMTP`` that verifies TLS, and that sends with REQUIRETLS or refuses.
+
+    Args:
+        host: server to connect to: name or address, also ``host:port``; "" connects later.
+        port: 0 means the class's default (25).
+        local_hostname: name for EHLO; None means this machine's.
+        timeout: seconds for each wait on the socket, as in smtplib.
+        source_address: ``(host, port)`` to bind to, as in smtplib.
+        require_tls: what messages ask for unless they say otherwise. When True, the session has
+            verified TLS before the constructor (or ``connect()``) returns.
+        context: for TLS; None means certifi's roots, TLS 1.2 and up, chain and name verified.
+        server_hostname: the name to verify and to send as SNI, when it is not ``host``.
+        allow_cleartext_auth: let ``login()`` go out without verified TLS. On loopback and Unix
+            sockets it always may; with ``require_tls`` it never does.
+
+    Raises:
+        ValueError: ``context`` does not verify although ``require_tls`` is set; a bad name.
+        RequireTLSError: ``require_tls`` is set and the session does not qualify.
+        OSError: as smtplib; its exceptions all derive from it.
+    """
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = 0,
+        local_hostname: str | None = None,
+        timeout: float = _DEFAULT_TIMEOUT,
+        source_address: SourceAddress | None = None,
+        *,
+        require_tls: bool = False,
+        context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        allow_cleartext_auth: bool = False,
+    ) -> None:
+        """Take smtplib's arguments and ours; connect when ``host`` is given."""
+        _check_context(context, require_tls)
+        self._requirement = bool(require_tls)
+        self._allow_cleartext_auth = bool(allow_cleartext_auth)
+        self._server_hostname = server_hostname and syntax.reference_name(
+            server_hostname, "server_hostname"
+        )
+        self._seen = Seen()
+        # Without the host: smtplib connects before it sets local_hostname, and the EHLO that
+        # require_tls needs at once has to name us.
+        super().__init__(
+            local_hostname=local_hostname, timeout=timeout, source_address=source_address
+        )
+        self.context = context
+        if host:
+            self._connect_or_close(host, port)
+
+    def _connect_or_close(self, host: str, port: int) -> None:
+        """Do with the host what smtplib's constructor does, and leave no socket behind."""
+        try:
+            code, reply = self.connect(host, port)
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, reply)
+        except BaseException:
+            self.close()
+            raise
+
+    # -- STARTTLS ------------------------------------------------------------------------------
+
+    if sys.version_info >= (3, 12):
+
+        def starttls(self, *, context: ssl.SSLContext | None = None) -> Reply:
+            """Put the session into TLS, as smtplib does, and verify chain and name.
+
+            Where ``require_tls`` has started TLS already, the first call agrees and sends
+            nothing. After a failure the session is closed: nothing goes on in clear text.
+
+            Args:
+                context: None means the constructor's, else certifi's roots.
+
+            Returns:
+                Code and text of the reply to STARTTLS.
+
+            Raises:
+                SMTPNotSupportedError: STARTTLS is not offered, or TLS is already up.
+                SMTPResponseException: the server refused it.
+                TLSNotEstablished: the handshake failed; CertificateNotVerified when the
+                    certificate was the reason.
+                ValueError: the context does not verify, and the session requires it.
+            """
+            return self._starttls(context)
+
+    else:
+
+        def starttls(  # type: ignore[override]  # typeshed has the overloads
+            self,
+            keyfile: str | None = None,
+            certfile: str | None = None,
+            context: ssl.SSLContext | None = None,
+        ) -> Reply:
+            """Put the session into TLS, as smtplib does, and verify chain and name.
+
+            Where ``require_tls`` has started TLS already, the first call agrees and sends
+            nothing. After a failure the session is closed: nothing goes on in clear text.
+
+            Args:
+                keyfile: PEM file of the client's key (deprecated in smtplib).
+                certfile: PEM file of the client's certificate (deprecated in smtplib).
+                context: None means the constructor's, else certifi's roots.
+
+            Returns:
+                Code and text of the reply to STARTTLS.
+
+            Raises:
+                SMTPNotSupportedError: STARTTLS is not offered, or TLS is already up.
+                SMTPResponseException: the server refused it.
+                TLSNotEstablished: the handshake failed; CertificateNotVerified when the
+                    certificate was the reason.
+                ValueError: the context does not verify, and the session requires it.
+            """
+            return self._starttls(_context_of_files(context, keyfile, certfile))
+
+    def _starttls(self, context: ssl.SSLContext | None) -> Reply:
+        _check_context(context, self._requirement)
+        if self._seen.unclaimed_tls:
+            self._seen.unclaimed_tls = False
+            return 220, b"2.0.0 TLS is up since require_tls started it"
+        if isinstance(self.sock, ssl.SSLSocket):  # RFC 3207 s4.2 forbids a second time
+            raise smtplib.SMTPNotSupportedError("TLS is already up (RFC 3207 s4.2).")
+        self.ehlo_or_helo_if_needed()
+        if not self.has_extn("starttls"):
+            raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
+        try:
+            return self._start_tls(context or self.context)
+        except Blocked as blocked:
+            self._refuse_tls(blocked)
+
+    def _refuse_tls(self, blocked: Blocked) -> NoReturn:
+        """Raise for ordinary mail what smtplib would, and leave no usable session behind."""
+        if blocked.kind == "refused" and blocked.reply and not self._requirement:
+            self._leave()
+            self._ended = "please run connect() first: the server refused STARTTLS"
+            raise smtplib.SMTPResponseException(*blocked.reply)
+        from requiretls_client.policy import judge_session
+
+        facts = self._facts(blocked.obstacle())
+        self._refuse(judge_session(facts, require_tls=self._requirement), blocked)
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
+        """Send MAIL as smtplib does; with REQUIRETLS, and judged again, where it is required.
+
+        Args:
+            sender: reverse path; "" or ``<>`` for a bounce.
+            options: ESMTP parameters; ``REQUIRETLS`` among them is enforced, never just sent.
+
+        Raises:
+            RequireTLSError: the session does not qualify.
+            ValueError: bad grammar in an argument.
+        """
+        syntax.check_options(options, "options")
+        path = syntax.mailbox(sender, "sender")
+        others = [option for option in options if option.upper() != _MARK]
+        with _Requiring(self, self._requirement or len(others) < len(options)):
+            if self._requirement and self._secure(null_path=not path).requiretls:
+                others.append(_MARK)
+            self._seen.accepted, self._seen.refused = [], {}
+            return super().mail(path, others)
+
+    def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
+        """Send RCPT as smtplib does.
+
+        Raises:
+            ValueError: bad grammar in an argument.
+        """
+        syntax.check_options(options, "options")
+        path = syntax.mailbox(recip, "recip")
+        if not path:
+            raise ValueError("recip is empty")
+        code, reply = super().rcpt(path, options)
+        if code in (250, 251):
+            self._seen.accepted.append(recip)
+        else:
+            self._seen.refused[recip] = code, reply
+        return code, reply
+
+    def sendmail(
+        self,
+        from_addr: str,
+        to_addrs: str | Sequence[str],
+        msg: Any,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+        *,
+        require_tls: bool | None = None,
+        tls_optional: bool = False,
+    ) -> dict[str, Reply]:
+        """Send one message as smtplib does; with ``require_tls`` under RFC 8689 or not at all.
+
+        Args:
+            from_addr: reverse path; "" or ``<>`` for a bounce.
+            to_addrs: one recipient, or several.
+            msg: the message, header and body: str (ASCII) or bytes.
+            mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``.
+            rcpt_options: ESMTP parameters of each RCPT.
+            require_tls: enforce RFC 8689 s4.2.1; None means "as the session says".
+            tls_optional: put ``TLS-Required: No`` into the message (RFC 8689 s3), once.
+
+        Returns:
+            The refused recipients, each with the server's code and text; empty when all were
+            accepted.
+
+        Raises:
+            ValueError: a bad or contradictory argument; nothing was sent.
+            RequireTLSError: a condition of RFC 8689 does not hold; nothing of the message was
+                sent, and the session is closed.
+            SMTPException: as smtplib.
+        """
+        recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
+        syntax.check_envelope(from_addr, recipients, mail_options, rcpt_options)
+        marked = header.in_raw(msg)
+        required = header.wants_requiretls(
+            call=require_tls,
+            option=any(option.upper() == _MARK for option in mail_options),
+            session=self._requirement,
+            optional=tls_optional or marked,
+        )
+        if required and (tls_optional or marked):
+            _warn_stricter_wins()
+        if tls_optional and not marked:
+            msg = header.marked_raw(msg)
+        self._receipt = None
+        with _Requiring(self, required):
+            if required:
+                null_path = not syntax.mailbox(from_addr, "from_addr")
+                receipt: Any = self._secure(null_path=null_path)
+                refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+            else:
+                refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+                receipt = self._seen, self.sock
+        self._receipt = receipt
+        return refused
+
+    def send_message(
+        self,
+        msg: Message,
+        from_addr: str | None = None,
+        to_addrs: str | Sequence[str] | None = None,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+        *,
+        require_tls: bool | None = None,
+        tls_optional: bool = False,
+    ) -> dict[str, Reply]:
+        """Send a message object as smtplib does; with ``require_tls`` under RFC 8689 or not at all.
+
+        The object is not changed. Arguments, result and errors are those of :meth:`sendmail`;
+        addresses that are None are taken from the header, as smtplib does.
+        """
+        syntax.check_options(mail_options, "mail_options")
+        marked = header.in_message(msg)
+        required = header.wants_requiretls(
+            call=require_tls,
+            option=any(option.upper() == _MARK for option in mail_options),
+            session=self._requirement,
+            optional=tls_optional or marked,
+        )
+        if tls_optional and not marked:
+            msg = header.marked_message(msg)
+        with _Requiring(self, required):
+            if required:  # first: smtplib would ask the EHLO from before TLS for SMTPUTF8
+                self._secure(null_path=from_addr in ("", "<>"))
+            return super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)
+
+
+class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
+    """``smtplib.SMTP_SSL``, which has TLS from the first byte, with all that :class:`SMTP` adds.
+
+    The certificate is verified unless ``context`` says otherwise. RFC 8314 section 3.3; RFC 8689
+    knows only STARTTLS, and the EHLO that is read inside this TLS is judged in its place.
+    """
+
+    context: ssl.SSLContext
+
+    if sys.version_info >= (3, 12):
+
+        def __init__(
+            self,
+            host: str = "",
+            port: int = 0,
+            local_hostname: str | None = None,
+            *,
+            timeout: float = _DEFAULT_TIMEOUT,
+            source_address: SourceAddress | None = None,
+            context: ssl.SSLContext | None = None,
+            require_tls: bool = False,
+            server_hostname: str | None = None,
+            allow_cleartext_auth: bool = False,
+        ) -> None:
+            """Take smtplib's arguments and those of :class:`SMTP`."""
+            _check_context(context, require_tls)
+            super().__init__(
+                host,
+                port,
+                local_hostname,
+                timeout,
+                source_address,
+                require_tls=require_tls,
+                context=context or _default_context(),
+                server_hostname=server_hostname,
+                allow_cleartext_auth=allow_cleartext_auth,
+            )
+
+    else:
+
+        def __init__(
+            self,
+            host: str = "",
+            port: int = 0,
+            local_hostname: str | None = None,
+            keyfile: str | None = None,
+            certfile: str | None = None,
+            timeout: float = _DEFAULT_TIMEOUT,
+            source_address: SourceAddress | None = None,
+            context: ssl.SSLContext | None = None,
+            *,
+            require_tls: bool = False,
+            server_hostname: str | None = None,
+            allow_cleartext_auth: bool = False,
+        ) -> None:
+            """Take smtplib's arguments and those of :class:`SMTP`."""
+            context = _context_of_files(context, keyfile, certfile)
+            _check_context(context, require_tls)
+            super().__init__(
+                host,
+                port,
+                local_hostname,
+                timeout,
+                source_address,
+                require_tls=require_tls,
+                context=context or _default_context(),
+                server_hostname=server_hostname,
+                allow_cleartext_auth=allow_cleartext_auth,
+            )
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> ssl.SSLSocket:
+        # Past smtplib.SMTP_SSL's own method: only a handshake that we make ourselves proves
+        # anything, and only smtplib.SMTP's keeps the ways in that others patch.
+        sock = super(smtplib.SMTP_SSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
+        try:
+            return self._handshake(self.context, sock)
+        except Blocked as blocked:
+            sock.close()
+            self._refuse_tls(blocked)
+
+
+class LMTP(SMTP, smtplib.LMTP):
+    """``smtplib.LMTP``, with all that :class:`SMTP` adds; RFC 2033, on TCP or a Unix socket.
+
+    An LMTP server answers once per accepted recipient after the final dot. smtplib reads the
+    first answer only and reports the others as sent; here each one counts.
+    """
+
+    def __init__(
+        self,
+        host: str = "",
+        port: int = smtplib.LMTP_PORT,
+        local_hostname: str | None = None,
+        source_address: SourceAddress | None = None,
+        timeout: float = _DEFAULT_TIMEOUT,
+        *,
+        require_tls: bool = False,
+        context: ssl.SSLContext | None = None,
+        server_hostname: str | None = None,
+        allow_cleartext_auth: bool = False,
+    ) -> None:
+        """Take smtplib's arguments and those of :class:`SMTP`."""
+        super().__init__(
+            host,
+            port,
+            local_hostname,
+            timeout,
+            source_address,
+            require_tls=require_tls,
+            context=context,
+            server_hostname=server_hostname,
+            allow_cleartext_auth=allow_cleartext_auth,
+        )
+
+    def data(self, msg: Any) -> Reply:
+        """Send DATA and the content, and read one reply per accepted recipient (RFC 2033 s4.2).
+
+        Returns:
+            The first reply that accepts; the first of all when none does.
+        """
+        accepted = self._seen.accepted
+        replies = [super().data(msg)]
+        replies += [self.getreply() for _ in accepted[1:]]
+        late = {to: reply for to, reply in zip(accepted, replies, strict=False) if reply[0] != 250}
+        self._seen.refused.update(late)
+        return next((reply for reply in replies if reply[0] == 250), replies[0])
+
+    def sendmail(
+        self,
+        from_addr: str,
+        to_addrs: str | Sequence[str],
+        msg: Any,
+        mail_options: Sequence[str] = (),
+        rcpt_options: Sequence[str] = (),
+        *,
+        require_tls: bool | None = None,
+        tls_optional: bool = False,
+    ) -> dict[str, Reply]:
+        """Send one message; the result names those refused after the final dot too.
+
+        Arguments and errors are those of :meth:`SMTP.sendmail`.
+
+        Raises:
+            SMTPRecipientsRefused: also when every recipient was refused after the final dot.
+        """
+        seen = self._seen
+        try:
+            super().sendmail(
+                from_addr,
+                to_addrs,
+                msg,
+                mail_options,
+                rcpt_options,
+                require_tls=require_tls,
+                tls_optional=tls_optional,
+            )
+        except smtplib.SMTPDataError:
+            if set(seen.accepted) <= set(seen.refused):
+                raise smtplib.SMTPRecipientsRefused(dict(seen.refused)) from None
+            raise
+        return dict(seen.refused)
+
+
+def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
+    if context is not None and required:
+        from requiretls_client.tls import verifies
+
+        if not verifies(context):
+            raise ValueError(
+                "require_tls needs an SSL context that verifies: verify_mode=CERT_REQUIRED and "
+                "check_hostname=True (RFC 8689 s4.2.1 step 4)"
+            )
+
+
+def _default_context() -> ssl.SSLContext:
+    from requiretls_client.tls import default_context
+
+    return default_context()
+
+
+def _context_of_files(
+    context: ssl.SSLContext | None, keyfile: str | None, certfile: str | None
+) -> ssl.SSLContext | None:
+    """Turn smtplib's old arguments (Python 3.11) into a context that verifies."""
+    if keyfile is None and certfile is None:
+        return context
+    if context is not None:
+        raise ValueError("context and keyfile or certfile arguments are mutually exclusive")
+    import warnings
+
+    warnings.warn(
+        "keyfile and certfile are deprecated, use a custom context instead", DeprecationWarning, 3
+    )
+    import certifi
+
+    from requiretls_client.tls import client_context
+
+    made = client_context(certifi.where())
+    made.load_cert_chain(certfile, keyfile)  # type: ignore[arg-type]
+    return made
+
+
+def _warn_stricter_wins() -> None:
+    import logging
+
+    logging.getLogger("requiretls_client").warning(
+        "the session requires TLS and the message says TLS-Required: No; the stricter wins "
+        "(RFC 8689 s4.1). require_tls=False on the call would let the message decide"
+    )

@@ -1,0 +1,257 @@
+"""What stands in a command: addresses, options, names, verbs. And how foreign text is shown.
+
+Pure. Bad grammar is a ``ValueError`` before anything is sent, and nothing is repaired into an
+address that the caller did not write. The messages say which argument is wrong and where, not
+what it holds: it may be a secret in the wrong place.
+
+RFC 5321 sections 4.1.1.1 and 4.1.2, RFC 6531 section 3.3 for characters beyond ASCII. Wider than
+the RFC on purpose: an address without a domain (``root``), as smtplib allows, and underscores in
+host names, which local networks are full of.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
+_ATOMS = rf"{_ATEXT}+(?:\.{_ATEXT}+)*"
+_QUOTED = r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"'
+_LETDIG = r"[A-Za-z0-9_\u0080-\U0010ffff]"
+_LABEL = rf"{_LETDIG}(?:[A-Za-z0-9_\-\u0080-\U0010ffff]*{_LETDIG})?"
+_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
+_LITERAL = r"\[[!-Z^-~]+\]"
+
+_MAILBOX = re.compile(rf"(?:{_ATOMS}|{_QUOTED})(?:@(?:{_NAME}|{_LITERAL}))?")
+# The display form "Bob <b@example.org>" of RFC 5322, with one mailbox and no comments.
+_DISPLAY = re.compile(rf"(?:(?:{_QUOTED}|{_ATEXT}|[. ])* ?)?<(?P<mailbox>[^<>]*)> *")
+_EHLO_NAME = re.compile(rf"{_NAME}\.?|{_LITERAL}")
+_HOST = re.compile(rf"{_NAME}\.?")
+# RFC 5321 s4.1.2: esmtp-param. RFC 6533 puts UTF-8 into values (ORCPT).
+_OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*(?:=[!-<>-~\u0080-\U0010ffff]+)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# SEND, SOML and SAML began a mail transaction in RFC 821; an old server may still know them.
+MAIL_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
+
+# RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
+SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
+
+_COMMAND = re.compile(r"(?:\A|[\r\n])[ \t]*([A-Za-z]+)([^\r\n]*)")
+_FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
+
+MAX_PATH = 254  # RFC 5321 s4.5.3.1.3: 256 octets with the angle brackets
+
+
+def mailbox(address: str, argument: str) -> str:
+    """Return the bare mailbox of an envelope address, exactly as the caller wrote it.
+
+    Args:
+        address: ``a@example.org``, ``<a@example.org>`` or ``Name <a@example.org>``; "" and
+            ``<>`` mean the null path.
+        argument: what to call it in an error.
+
+    Returns:
+        The mailbox without angle brackets; "" for the null path.
+
+    Raises:
+        TypeError: not a str.
+        ValueError: control characters, several mailboxes, or bad grammar.
+    """
+    if not isinstance(address, str):
+        raise TypeError(f"{argument} must be a str, not {type(address).__name__}")
+    _refuse_control(address, argument)
+    bare = address.strip(" ")
+    match = _DISPLAY.fullmatch(bare)
+    if match:
+        bare = match["mailbox"]
+    if not bare:
+        return ""
+    if not _MAILBOX.fullmatch(bare) or smtplib.quoteaddr(bare) != f"<{bare}>":
+        raise ValueError(f"{argument} is not one mailbox of RFC 5321 s4.1.2")
+    if len(_utf8(bare, argument)) > MAX_PATH:
+        raise ValueError(f"{argument} is longer than {MAX_PATH} octets (RFC 5321 s4.5.3.1.3)")
+    return bare
+
+
+def check_envelope(
+    sender: str,
+    recipients: Sequence[str],
+    mail_options: Sequence[str],
+    rcpt_options: Sequence[str],
+) -> None:
+    """Refuse an envelope that could not be sent as it stands.
+
+    Raises:
+        TypeError: an argument that is not a str, or options that are one.
+        ValueError: bad grammar; ``UnicodeEncodeError`` (which is one) for an address beyond
+            ASCII without ``SMTPUTF8`` among ``mail_options`` (RFC 6531 s3.5).
+    """
+    check_options(mail_options, "mail_options")
+    check_options(rcpt_options, "rcpt_options")
+    paths = [mailbox(sender, "from_addr")]
+    for number, recipient in enumerate(recipients):
+        paths.append(mailbox(recipient, f"to_addrs[{number}]"))
+        if not paths[-1]:
+            raise ValueError(f"to_addrs[{number}] is empty")
+    if not any(option.upper() == "SMTPUTF8" for option in mail_options):
+        for path in paths:
+            path.encode("ascii")
+
+
+def check_options(options: Iterable[str], argument: str) -> None:
+    """Refuse ESMTP parameters that are not ``keyword`` or ``keyword=value``.
+
+    Raises:
+        TypeError: a str instead of a sequence of them.
+        ValueError: bad grammar, or a value for REQUIRETLS, which has none (RFC 8689 s2).
+    """
+    if isinstance(options, (str, bytes)):
+        raise TypeError(f"{argument} must be a sequence of str, not one str")
+    for number, option in enumerate(options):
+        if not isinstance(option, str):
+            raise TypeError(f"{argument}[{number}] must be a str, not {type(option).__name__}")
+        if "\r" in option or "\n" in option:
+            # smtplib's own words for this, options included: they are parameters, no secrets.
+            shown = " ".join(options).replace("\n", "\\n").replace("\r", "\\r")
+            raise ValueError(
+                f"command and arguments contain prohibited newline characters: {shown}"
+            )
+        if not _OPTION.fullmatch(option):
+            raise ValueError(f"{argument}[{number}] is not an esmtp-param of RFC 5321 s4.1.2")
+        if option.upper().startswith("REQUIRETLS="):
+            raise ValueError("REQUIRETLS takes no value (RFC 8689 s2)")
+
+
+def check_ehlo_name(name: str) -> None:
+    """Refuse an EHLO argument that is neither a host name nor an address literal.
+
+    A CR or LF is left to smtplib's ``putcmd``, which refuses it in its own words.
+
+    Raises:
+        ValueError: bad grammar (RFC 5321 s4.1.1.1).
+    """
+    if not ("\r" in name or "\n" in name or _EHLO_NAME.fullmatch(name)):
+        raise ValueError("the EHLO name is neither a host name nor an address literal")
+
+
+def split_host(host: str, port: int) -> tuple[str, int]:
+    """Take ``host``, ``host:port``, ``[v6]`` or ``[v6]:port`` apart, once.
+
+    Args:
+        host: as given to ``connect()``; a port in it counts only where ``port`` is 0.
+        port: 0 for "not given".
+
+    Raises:
+        ValueError: a control character or blank, or an impossible host name.
+        OSError: a port that is not a number, as smtplib raises.
+    """
+    _refuse_control(host, "host")
+    bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", host)
+    if bracketed:
+        host, tail = bracketed[1].removeprefix("IPv6:"), bracketed[2]
+    elif host.count(":") == 1:
+        host, _, tail = host.partition(":")
+    else:
+        tail = None
+    if tail is not None and not port:
+        if not (tail.isascii() and tail.isdigit()):
+            raise OSError("nonnumeric port")
+        port = int(tail)
+    return host, port
+
+
+def reference_name(host: str, argument: str = "host") -> str:
+    """Return the one form of a server's name that is sent as SNI and verified.
+
+    Args:
+        host: DNS name (also with U-labels or a final dot) or IP address, without a port.
+        argument: what to call it in an error.
+
+    Returns:
+        A-labels or IP address, lower case, without the final dot.
+
+    Raises:
+        ValueError: neither of the two.
+    """
+    _refuse_control(host, argument)
+    if ":" in host or host.replace(".", "").isdigit():
+        import ipaddress
+
+        return str(ipaddress.ip_address(host.partition("%")[0]))
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{argument} is neither a host name nor an IP address")
+    name = host.removesuffix(".").lower()
+    if not name.isascii():
+        import idna
+
+        name = idna.encode(name, uts46=True).decode("ascii")
+    if len(name) > 253 or any(len(label) > 63 for label in name.split(".")):
+        raise ValueError(f"{argument} is longer than DNS allows (RFC 1035 s2.3.4)")
+    return name
+
+
+def ehlo_keywords(reply: bytes) -> frozenset[str]:
+    """Return the keywords of an EHLO reply, upper case; its greeting line is none.
+
+    A keyword is the whole first word of a line. A line with a control character is void.
+
+    Args:
+        reply: the text of the reply as smtplib returns it, lines joined with LF.
+    """
+    lines = reply.decode("latin-1").split("\n")[1:]
+    words = (line.split(" ", 1)[0] for line in lines if not _CONTROL.search(line))
+    return frozenset(word.upper() for word in words if word)
+
+
+def commands(text: str | bytes) -> list[tuple[str, str]]:
+    """Return the commands in ``text`` as (verb in upper case, rest of its line).
+
+    The text is read as a careless server would read it: a bare CR or LF ends a line too, and
+    blanks before a verb do not hide it.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    return [(verb.upper(), rest) for verb, rest in _COMMAND.findall(text)]
+
+
+def read_mail(rest: str) -> tuple[bool, bool]:
+    """Read what stands behind the verb MAIL.
+
+    Returns:
+        (marked, null_path): whether REQUIRETLS is among its parameters, and whether the reverse
+        path is empty. Both are False for a line that is not understood.
+    """
+    found = _FROM.fullmatch(rest)
+    if not found:
+        return False, False
+    parameters = found[2].upper().split()
+    return "REQUIRETLS" in parameters, not found[1]
+
+
+def printable(text: bytes | str, limit: int = 200) -> str:
+    """Return foreign text for a message or log: no control characters, at most ``limit`` long."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\n", " "))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _refuse_control(text: str, argument: str) -> None:
+    found = _CONTROL.search(text)
+    if found:
+        raise ValueError(
+            f"{argument} holds the control character 0x{ord(found[0]):02x} at {found.start()}"
+        )
+    _utf8(text, argument)
+
+
+def _utf8(text: str, argument: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{argument} holds half a surrogate pair at {error.start}") from None

@@ -1,0 +1,120 @@
+"""SSL contexts, and the facts of the handshakes that we make with them.
+
+Does I/O (a handshake, reading the list of roots), judges nothing. A live socket proves little
+about its handshake: ``verify_mode``, ``check_hostname`` and ``server_hostname`` can be changed
+after it. So :func:`wrap` notes the settings before the handshake, reads them again behind it,
+and what it returns is frozen.
+
+RFC 9325 (BCP 195): TLS 1.2 and 1.3 only, forward secrecy and AEAD or SHA-2, no compression, no
+renegotiation, certificates of 112 bits and more.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from typing import Any
+
+from requiretls_client.facts import TLSFacts
+
+# RFC 9325 s4.1-4.2 for TLS 1.2; TLS 1.3 has no others. SECLEVEL=2 refuses keys and signatures
+# below 112 bits (RSA 1024, SHA-1), whatever the machine's OpenSSL configuration says.
+_CIPHERS = (
+    "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:"
+    "!aNULL:!aDSS:!SHA1:!AESCCM"
+)
+
+_default: ssl.SSLContext | None = None
+
+
+def default_context() -> ssl.SSLContext:
+    """Return the process's verifying context with certifi's roots; built once, on first use."""
+    global _default
+    if _default is None:
+        import certifi
+
+        _default = client_context(certifi.where())
+    return _default
+
+
+def client_context(cafile: str | None = None) -> ssl.SSLContext:
+    """Return a new context that verifies chain and name.
+
+    Unlike ``ssl.create_default_context`` it reads no ``SSLKEYLOGFILE``: nobody who can set an
+    environment variable of a cron job gets its session keys.
+
+    Args:
+        cafile: path of a PEM file with the trusted roots; None leaves them to the caller.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # CERT_REQUIRED and check_hostname
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9525 s2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers(_CIPHERS)
+    if cafile is not None:
+        context.load_verify_locations(cafile)
+    return context
+
+
+def unverified_context() -> ssl.SSLContext:
+    """Return a context that encrypts and verifies nothing, which is smtplib's own default.
+
+    For servers whose certificate cannot be verified and mail that does not need it: pass it as
+    ``starttls(context=unverified_context())``. ``login()`` still refuses there, and no message
+    with ``require_tls`` leaves on it. Each call logs a warning.
+    """
+    logging.getLogger("requiretls_client").warning(
+        "unverified_context(): TLS made with it does not verify who the server is"
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def verifies(context: ssl.SSLContext) -> bool:
+    """Tell whether a handshake with this context proves chain and name."""
+    return context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+
+
+def wrap(context: ssl.SSLContext, sock: socket.socket, name: str) -> tuple[ssl.SSLSocket, TLSFacts]:
+    """Make the handshake on ``sock`` for ``name`` and record what it proved.
+
+    Args:
+        context: as the caller gave it, or :func:`default_context`.
+        sock: connected stream socket, blocking or with a timeout; this call takes it over.
+        name: reference name, A-label or IP address; "" only where the context compares none.
+
+    Raises:
+        OSError: ``ssl.SSLError``, a timeout or a broken connection; ``sock`` is closed.
+    """
+    before = _settings(context)
+    wrapped = context.wrap_socket(sock, server_hostname=name or None)
+    after = _settings(context)
+    verified = before[0] and after[0] and isinstance(wrapped, ssl.SSLSocket)
+    cipher = wrapped.cipher()
+    return wrapped, TLSFacts(
+        server_hostname=name,
+        verify_required=verified,
+        check_hostname=before[1] and after[1],
+        common_name_allowed=before[2] or after[2],
+        san_kinds=_san_kinds(wrapped) if verified else frozenset(),
+        session_reused=wrapped.session_reused is not False,
+        version=wrapped.version() or "",
+        cipher=cipher[0] if cipher else "",
+    )
+
+
+def _settings(context: ssl.SSLContext) -> tuple[bool, bool, bool]:
+    """Return (chain demanded, name demanded, common name allowed) as they stand now."""
+    return (
+        context.verify_mode == ssl.CERT_REQUIRED,
+        context.check_hostname,
+        getattr(context, "hostname_checks_common_name", True),
+    )
+
+
+def _san_kinds(sock: ssl.SSLSocket) -> frozenset[str]:
+    certificate: dict[str, Any] = dict(sock.getpeercert() or {})
+    return frozenset(kind for kind, _ in certificate.get("subjectAltName", ()))
