@@ -52,7 +52,8 @@ class Blocked(Exception):
     ) -> None:
         """Take the fields of :class:`~requiretls_client.facts.Obstacle` and the raw reply."""
         super().__init__(text)
-        self.kind, self.text, self.reply, self.temporary = kind, text, reply, temporary
+        self.kind, self.text, self.reply = kind, text, reply
+        self.temporary = temporary or bool(reply and 400 <= reply[0] < 500)
 
     def obstacle(self) -> Obstacle:
         """Return it as a fact for the judgement."""
@@ -322,7 +323,7 @@ class Connection(smtplib.SMTP):
                 return  # TLS would not mend that, and the verdict says so
             code, reply = self._current_ehlo() or self.ehlo()
             if code != 250:
-                raise Blocked("ehlo", _shown(code, reply), (code, reply), temporary=code < 500)
+                raise Blocked("ehlo", _shown(code, reply), (code, reply))
             if "STARTTLS" not in syntax.ehlo_keywords(reply):
                 raise Blocked("not_offered", "no STARTTLS keyword")
             self._start_tls(self.context)
@@ -344,7 +345,7 @@ class Connection(smtplib.SMTP):
         self._refuse_nameless(context)
         code, reply = self.docmd("STARTTLS")
         if code != 220:
-            raise Blocked("refused", _shown(code, reply), (code, reply), temporary=code < 500)
+            raise Blocked("refused", _shown(code, reply), (code, reply))
         if self._has_unread_bytes():
             raise Blocked("injected", "clear text waited behind the reply to STARTTLS")
         if self.file is not None:

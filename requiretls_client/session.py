@@ -54,7 +54,7 @@ class SMTP(Connection):
         timeout: seconds for each wait on the socket, as in smtplib.
         source_address: ``(host, port)`` to bind to, as in smtplib.
         require_tls: what messages ask for unless they say otherwise. When True, the session has
-            verified TLS before the constructor (or ``connect()``) returns.
+            verified TLS and REQUIRETLS before the constructor (or ``connect()``) returns.
         context: for TLS; None means certifi's roots, TLS 1.2 and up, chain and name verified.
         server_hostname: the name to verify and to send as SNI, when it is not ``host``.
         allow_cleartext_auth: let ``login()`` go out without verified TLS. On loopback and Unix
@@ -83,9 +83,9 @@ class SMTP(Connection):
         _check_context(context, require_tls)
         self._requirement = bool(require_tls)
         self._allow_cleartext_auth = bool(allow_cleartext_auth)
-        self._server_hostname = server_hostname and syntax.reference_name(
-            server_hostname, "server_hostname"
-        )
+        if server_hostname is not None:
+            server_hostname = syntax.reference_name(server_hostname, "server_hostname")
+        self._server_hostname = server_hostname
         self._seen = Seen()
         # Without the host: smtplib connects before it sets local_hostname, and the EHLO that
         # require_tls needs at once has to name us.

@@ -87,11 +87,16 @@ def wrap(context: ssl.SSLContext, sock: socket.socket, name: str) -> tuple[ssl.S
         name: reference name, A-label or IP address; "" only where the context compares none.
 
     Raises:
-        OSError: ``ssl.SSLError``, a timeout or a broken connection; ``sock`` is closed.
+        OSError: ``ssl.SSLError``, a timeout or a broken connection. ``sock`` is of no use then;
+            close it.
     """
+    sock.getpeername()  # python/cpython#108310: ssl leaks a socket that is already reset
     before = _settings(context)
     wrapped = context.wrap_socket(sock, server_hostname=name or None)
     after = _settings(context)
+    if wrapped.version() is None:  # ... or hands it back without a handshake
+        wrapped.close()
+        raise ConnectionResetError("the connection was reset before the handshake")
     verified = before[0] and after[0] and isinstance(wrapped, ssl.SSLSocket)
     cipher = wrapped.cipher()
     return wrapped, TLSFacts(

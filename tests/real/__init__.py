@@ -1,0 +1,6 @@
+"""Real mail servers for the tests, and the machinery by which tests/run provides them.
+
+cache, isolation, debian, recipes, environment: for tests/run; standard library only.
+places: who listens where, and how tests/run tells pytest what is there.
+server, postfix, postfix_config, peers, certificates, process: what the fixtures in conftest start.
+"""

@@ -1,0 +1,58 @@
+"""Fixtures: real mail servers, each started on first use and kept for the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import peers, places, postfix
+from .certificates import RealCA
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def real_ca(tmp_path_factory: pytest.TempPathFactory) -> RealCA:
+    """Return the authority behind every real server's certificate."""
+    return RealCA(tmp_path_factory.mktemp("real-ca"))
+
+
+@pytest.fixture(scope="session")
+def postfix311(real_ca: RealCA) -> Iterator[postfix.Postfix311]:
+    """Run Postfix 3.11, which offers REQUIRETLS."""
+    with postfix.running_311(_folder("postfix311") / "root", real_ca) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postfix37(real_ca: RealCA) -> Iterator[postfix.Postfix]:
+    """Run Postfix 3.7, which does not know REQUIRETLS."""
+    with postfix.running_37(_folder("postfix37") / "root", real_ca) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def smtp_sink() -> Iterator[Server]:
+    """Run smtp-sink, which has no TLS and takes MAIL with any parameter."""
+    with peers.running_smtp_sink(_folder("postfix37") / "root") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def smtp_server(real_ca: RealCA) -> Iterator[peers.SMTPServer]:
+    """Run npm's smtp-server, which offers REQUIRETLS and AUTH."""
+    with peers.running_smtp_server(_folder("smtp_server"), real_ca) as server:
+        yield server
+
+
+def _folder(name: str) -> Path:
+    """Return where server `name` was unpacked; skip the test, or fail it in CI, if nowhere."""
+    path, reason = places.lookup(name)
+    if path is not None:
+        return path
+    text = f"left out: {name}: {reason}"
+    if os.environ.get("REQUIRETLS_REAL_REQUIRED") == "1":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)

@@ -1,0 +1,100 @@
+"""Postfix in its unpacked root: started on loopback, its log and its mailbox read by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import postfix_config
+from .certificates import RealCA
+from .places import HOSTS
+from .postfix_config import Listener
+from .process import poll, serve
+from .server import Server
+
+CHAIN = "smtpd_tls_chain_files=/mnt/etc/"
+
+
+class Postfix(Server):
+    """A running Postfix, listening on ports 25 and 587 (and 465: Postfix 3.11 only).
+
+    Attributes:
+        domain: it accepts and stores mail for every user of this domain.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        """Speak for the instance in `root` whose host name is `name`."""
+        super().__init__(name, root / "mnt/log", r"< \S+\[[\d.]+\]: (.*)$")
+        self._inbox = root / "mnt/mail/inbox/new"
+        self.domain = name.partition(".")[2]
+
+    def messages(self, token: str) -> list[bytes]:
+        """Return every stored message that contains `token`, headers and body, LF line ends."""
+        stored = [path.read_bytes() for path in sorted(self._inbox.glob("*"))]
+        return [message for message in stored if token.encode() in message]
+
+    def wait_for(self, token: str, timeout: float = 10) -> bytes:
+        """Return the stored message that contains `token`, once it has come."""
+        found = poll(lambda: self.messages(token), timeout)
+        assert found, f"no message with {token!r} came; log:\n{self.log()[-3000:]}"
+        return found[0]
+
+
+class Postfix311(Postfix):
+    """Postfix 3.11: offers REQUIRETLS inside TLS on `host`, 587 wanting TLS, 465 being TLS.
+
+    Attributes (addresses, port 25 only):
+        hidden_host: REQUIRETLS is not offered.
+        plain_host: STARTTLS is not offered.
+        wrong_name_host: the certificate is for wrong.test.
+        untrusted_host: the certificate, for `name`, is from an authority that nobody trusts.
+    """
+
+    hidden_host = HOSTS["hidden.real.test"]
+    plain_host = HOSTS["plain.real.test"]
+    wrong_name_host = HOSTS["misnamed.real.test"]
+    untrusted_host = HOSTS["untrusted.real.test"]
+
+
+@contextmanager
+def running_311(root: Path, ca: RealCA) -> Iterator[Postfix311]:
+    """Run Postfix 3.11 with all its listeners."""
+    server = Postfix311(root, "mx.real.test")
+    names = ("mx.real.test", "hidden.real.test", "plain.real.test")
+    certificates = {
+        "own.pem": ca.issue(*names),
+        "wrong.pem": ca.issue("wrong.test"),
+        "untrusted.pem": ca.issue(server.name, "untrusted.real.test", trusted=False),
+    }
+    listeners = [
+        Listener(server.host, 25),
+        Listener(server.host, 587, ("smtpd_tls_security_level=encrypt",)),
+        Listener(server.host, 465, ("smtpd_tls_wrappermode=yes",)),
+        Listener(server.hidden_host, 25, ("smtpd_discard_ehlo_keywords=REQUIRETLS",)),
+        Listener(server.plain_host, 25, ("smtpd_tls_security_level=none",)),
+        Listener(server.wrong_name_host, 25, (CHAIN + "wrong.pem",)),
+        Listener(server.untrusted_host, 25, (CHAIN + "untrusted.pem",)),
+    ]
+    yield from _run(root, server, listeners, certificates)
+
+
+@contextmanager
+def running_37(root: Path, ca: RealCA) -> Iterator[Postfix]:
+    """Run Postfix 3.7, which knows no REQUIRETLS."""
+    server = Postfix(root, "mx.old.test")
+    listeners = [Listener(server.host, 25), Listener(server.host, 587)]
+    yield from _run(root, server, listeners, {"own.pem": ca.issue(server.name)})
+
+
+def _run(
+    root: Path, server: Postfix, listeners: list[Listener], certificates: dict[str, bytes]
+) -> Iterator[Postfix]:
+    """Configure and run one instance."""
+    mnt = root / "mnt"
+    postfix_config.write(mnt, server.name, listeners, certificates)
+    # -d: master neither detaches nor lets go of its output, which holds the start-up errors.
+    command = ["chroot", root, "/usr/lib/postfix/sbin/master", "-d", "-c", "/mnt/etc"]
+    ports = [(listener.address, listener.port) for listener in listeners]
+    for _ in serve(command, mnt / "output", ports):
+        yield server
