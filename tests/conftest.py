@@ -27,10 +27,3 @@ def message() -> EmailMessage:
     message["Subject"] = "canary-subject"
     message.set_content("canary-body\n")
     return message
-
-
-def nothing_sent(server: Server) -> bool:
-    """Tell whether no message, no envelope and no credentials reached the server."""
-    said = b"".join(line.data for line in server.transcript if line.side == "C")
-    verbs = {command.split(" ")[0].split(":")[0].upper() for command in server.commands()}
-    return b"canary" not in said and not verbs & {"MAIL", "RCPT", "DATA", "AUTH", "BDAT"}

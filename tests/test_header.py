@@ -184,5 +184,5 @@ def test_precedence(call, option, session, optional, want):
 @pytest.mark.parametrize("session", [False, True])
 def test_contradiction(call, option, optional, session):
     """E09: one call that says both is the caller's mistake, whatever the session says."""
-    with pytest.raises(ValueError, match="REQUIRETLS|TLS-Required"):
+    with pytest.raises(ValueError, match=r"REQUIRETLS|TLS-Required"):
         header.wants_requiretls(call=call, option=option, session=session, optional=optional)

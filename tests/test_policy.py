@@ -165,7 +165,12 @@ def test_null_path_waives_only_the_keyword(facts):
 
 @pytest.mark.parametrize(
     ("facts", "allowed"),
-    [(CLEAR, True), (GOOD, True), (stopped("certificate"), False), (stopped("refused", 454), False)],
+    [
+        (CLEAR, True),
+        (GOOD, True),
+        (stopped("certificate"), False),
+        (stopped("refused", 454), False),
+    ],
     ids=["clear", "good", "certificate", "454"],
 )
 def test_ordinary_mail(facts, allowed):

@@ -124,8 +124,7 @@ class Dialogue:
         step = self._next_step(stage)
         if step is None:
             return None
-        reply = step if isinstance(step, str | bytes) else judge()
-        data = reply if isinstance(reply, bytes) else reply.replace("\n", "\r\n").encode() + b"\r\n"
+        data = _to_bytes(step if isinstance(step, str | bytes) else judge())
         code = reply_code(data)
         done = code == 354 if stage == "DATA" else 200 <= code <= 299
         if done and commit is not None:
@@ -161,7 +160,7 @@ class Dialogue:
         if step is normal:
             self._connection.start_tls()
         elif isinstance(step, str | bytes):
-            self._connection.send(step.encode() if isinstance(step, str) else step)
+            self._connection.send(_to_bytes(step))
             self._connection.drain()
 
     def _auth(self, argument: str) -> None:
@@ -258,3 +257,9 @@ class Dialogue:
     def _quit(self, _argument: str) -> None:
         if self._perform("QUIT", lambda: "221 2.0.0 Goodbye") is not None:
             self._connection.say_goodbye()
+
+
+def _to_bytes(reply: str | bytes) -> bytes:
+    if isinstance(reply, bytes):
+        return reply
+    return reply.replace("\n", "\r\n").encode() + b"\r\n"

@@ -1,0 +1,58 @@
+"""RFC 2033: one reply for each accepted recipient."""
+
+from __future__ import annotations
+
+import smtplib
+
+import pytest
+from support import RAW, connect
+
+import requiretls_client as rt
+
+
+def test_lmtp_reports_each_recipient(serve):
+    """RFC 2033 s4.2: one reply per accepted recipient, and the refused ones are returned."""
+    server = serve(lmtp=True, script={".": ["250 2.0.0 ok", "452 4.2.2 full", "250 2.0.0 ok"]})
+    with connect(server, rt.LMTP) as smtp:
+        refused = smtp.sendmail("a@b.c", ["one@x.y", "two@x.y", "three@x.y"], RAW)
+        assert refused == {"two@x.y": (452, b"4.2.2 full")}
+        assert smtp.noop()[0] == 250, "no reply is left over"
+    assert [item.recipients for item in server.ledger] == [("one@x.y",), ("three@x.y",)]
+
+
+def test_lmtp_first_reply_refuses(serve):
+    """The first reply is not the message's: the second recipient has it all the same."""
+    server = serve(
+        lmtp=True, script={"RCPT": ["550 5.1.1 no"], ".": ["552 5.2.2 full", "250 2.0.0 ok"]}
+    )
+    with connect(server, rt.LMTP) as smtp:
+        refused = smtp.sendmail("a@b.c", ["zero@x.y", "one@x.y", "two@x.y"], RAW)
+    assert refused == {"zero@x.y": (550, b"5.1.1 no"), "one@x.y": (552, b"5.2.2 full")}
+    assert [item.recipients for item in server.ledger] == [("two@x.y",)]
+
+
+def test_lmtp_all_refused_after_the_dot(serve):
+    """When nobody has it the caller gets SMTPRecipientsRefused with every reply."""
+    server = serve(lmtp=True, script={".": "552 5.2.2 full", "RCPT": ["550 5.1.1 no"]})
+    with connect(server, rt.LMTP) as smtp:
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as caught:
+            smtp.sendmail("a@b.c", ["zero@x.y", "one@x.y", "two@x.y"], RAW)
+        assert {to: code for to, (code, _) in caught.value.recipients.items()} == {
+            "zero@x.y": 550, "one@x.y": 552, "two@x.y": 552,
+        }  # fmt: skip
+    assert server.ledger == []
+
+
+def test_lmtp_data_refused(serve):
+    """DATA refused before the content stays smtplib's SMTPDataError."""
+    server = serve(lmtp=True, script={"DATA": "451 4.3.0 later"})
+    with connect(server, rt.LMTP) as smtp, pytest.raises(smtplib.SMTPDataError):
+        smtp.sendmail("a@b.c", ["one@x.y"], RAW)
+
+
+def test_lmtp_second_message_starts_anew(serve):
+    """What was refused of one message is not reported with the next."""
+    server = serve(lmtp=True, script={".": ["550 5.7.1 no", "250 2.0.0 ok"]})
+    with connect(server, rt.LMTP) as smtp:
+        assert set(smtp.sendmail("a@b.c", ["one@x.y", "two@x.y"], RAW)) == {"one@x.y"}
+        assert smtp.sendmail("a@b.c", ["one@x.y", "two@x.y"], RAW) == {}
