@@ -1,0 +1,64 @@
+"""The structure: a module imports from lower floors only, and rules do no I/O."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "requiretls_client"
+
+FLOORS = {
+    "errors": 0, "facts": 0, "verdict": 0,
+    "header": 1, "policy": 1, "syntax": 1,
+    "tls": 2,
+    "connection": 3, "session": 3,
+    "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
+}  # fmt: skip
+WITHIN = {("errors", "verdict"), ("session", "connection"), ("cli", "testing"), ("cli", "__init__"),
+          ("pytest_plugin", "testing"), ("__main__", "cli")}  # fmt: skip
+NO_IO = {"socket", "ssl", "dns", "requests", "sqlite3", "asyncio", "threading", "subprocess",
+         "time", "os"}  # fmt: skip
+
+
+def imports(path):
+    """Yield the modules that a file imports, also inside functions; type hints do not count."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "requiretls_client":
+            yield from (f"requiretls_client.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+MODULES = [(path, path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+           for path in sorted(PACKAGE.rglob("*.py"))]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "room"), MODULES, ids=[str(path.relative_to(PACKAGE)) for path, _ in MODULES]
+)
+def test_imports_go_down(path, room):
+    """A module imports from a lower floor, or within the few pairs that are named."""
+    for name in imports(path):
+        package, _, inside = name.partition(".")
+        if package != "requiretls_client":
+            continue
+        target = inside.partition(".")[0] or "__init__"
+        target = target if target in FLOORS else "__init__"
+        if target != room:
+            lower = FLOORS[target] < FLOORS[room]
+            assert lower or (room, target) in WITHIN, f"{room} imports {target}"
+
+
+@pytest.mark.parametrize("rule", [name for name, floor in FLOORS.items() if floor == 1])
+def test_rules_do_no_io(rule):
+    """A rule module imports nothing that could look at the world."""
+    used = {name.partition(".")[0] for name in imports(PACKAGE / f"{rule}.py")}
+    assert not used & NO_IO
