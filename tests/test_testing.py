@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import smtplib
 import socket
 import ssl
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -193,6 +195,7 @@ def test_a_single_str_is_no_list_of_extensions() -> None:
         pytest.param(["HELO c", "MAIL FROM:<> SIZE=7"], "555", id="helo-offers-nothing"),
         pytest.param(["EHLO c", "MAIL FROM:<> REQUIRETLS"], "555 5.5.4", id="requiretls-in-clear"),
         pytest.param(["STARTTLS now"], "501", id="starttls-parameter"),
+        pytest.param(["DATA now"], "501", id="data-parameter"),
         pytest.param(["EHLO c", "AUTH PLAIN"], "502", id="auth-not-offered"),
         pytest.param(["BDAT x"], "501", id="bdat-no-number"),
         pytest.param(["LHLO c"], "500", id="lhlo-is-lmtp"),
@@ -468,6 +471,21 @@ def test_lie_says_yes_and_drops_the_message() -> None:
         assert len(server.ledger) == 1
 
 
+def test_refused_commands_change_nothing(raw: Callable[[Server], Raw]) -> None:
+    """After a scripted no to QUIT or RSET the session goes on; a refused chunk is forgotten."""
+    steps: dict[str, list[Step]] = {"QUIT": ["451 Stay"], "RSET": ["451 x"], "BDAT": ["451 x"]}
+    with Server(extensions=["CHUNKING"], script=steps) as server:
+        client = raw(server)
+        client.ask("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@d>")
+        assert client.ask("BDAT 3\r\na").startswith("451")
+        assert client.ask("RSET").startswith("451")
+        assert client.ask("QUIT").startswith("451")
+        assert client.ask("BDAT 3 LAST\r\nb").startswith("250")
+        assert client.ask("QUIT").startswith("221")
+        assert client.rest() == b""
+    assert [message.content for message in server.ledger] == [b"b\r\n"]
+
+
 def test_421_ends_the_connection(raw: Callable[[Server], Raw]) -> None:
     """The server closes after 421, as it says."""
     with Server(script={"RCPT": "421 4.3.2 Shutting down"}) as server:
@@ -542,9 +560,16 @@ def test_delay_waits_and_goes_on(raw: Callable[[Server], Raw]) -> None:
 
 def test_drip(raw: Callable[[Server], Raw]) -> None:
     """A dripped reply arrives complete and is one line of the transcript."""
-    with Server(script={"NOOP": lambda connection: connection.drip(b"250 ok\r\n", 0)}) as server:
-        assert raw(server).ask("NOOP") == "250 ok"
-    assert server.transcript[-1].data == b"250 ok\r\n"
+    steps: list[Step] = [
+        lambda connection: connection.drip(b"250 ok\r\n", 0.001),
+        lambda connection: connection.drip(b"250 ok\r\n", 3600),  # the end cuts it short
+    ]
+    with Server(script={"NOOP": steps}) as server:
+        client = raw(server)
+        assert client.ask("NOOP") == "250 ok"
+        client.sock.sendall(b"NOOP\r\n")
+        assert client.sock.recv(10) == b"2"
+    assert [line.data for line in server.transcript[-3:]] == [b"250 ok\r\n", b"NOOP\r\n", b"2"]
 
 
 def test_a_step_can_read_and_answer_by_itself(raw: Callable[[Server], Raw]) -> None:
@@ -663,8 +688,7 @@ def test_handshakes_that_fail_after_starttls(step: Step, timeout: float) -> None
 def test_a_session_of_replies_sent_ahead() -> None:
     """Stock smtplib believes replies sent ahead of its commands; the ledger knows better."""
     ahead = b"250-x\r\n250 REQUIRETLS\r\n" + b"250 ok\r\n" * 2 + b"354 go\r\n250 queued\r\n"
-    script = {"EHLO tls": ahead, "RCPT": "550 no", ".": "554 no"}
-    with Server(script=script) as server:
+    with Server(script={"EHLO tls": ahead, "RCPT": "550 no", ".": "554 no"}) as server:
         smtp = smtplib.SMTP(server.host, server.port, timeout=5)
         try:
             smtp.starttls(context=server.client_context())
@@ -672,6 +696,23 @@ def test_a_session_of_replies_sent_ahead() -> None:
         finally:
             smtp.close()
     assert server.ledger == []
+
+
+def test_the_end_of_tls_is_the_end_of_the_session(raw: Callable[[Server], Raw]) -> None:
+    """A close_notify of either side ends the session in good order, without an error."""
+    with Server() as server:
+        client = raw(server)
+        client.ask("STARTTLS")
+        client.secure(server.client_context())
+        assert client.ask("QUIT").startswith("221")
+        assert isinstance(client.sock, ssl.SSLSocket)
+        client.sock.unwrap().close()  # would raise without the server's close_notify
+        client = raw(server)
+        client.ask("STARTTLS")
+        client.secure(server.client_context())
+        assert isinstance(client.sock, ssl.SSLSocket)
+        client.sock.unwrap().close()
+    assert server.commands() == ["STARTTLS", "QUIT", "STARTTLS"]
 
 
 def test_server_names_and_versions_can_be_looked_at() -> None:
@@ -730,6 +771,18 @@ def test_records_are_complete_after_the_block() -> None:
     assert server.commands() == ["MAIL FROM:<secret@example.org>"] * 5
 
 
+@pytest.mark.parametrize("begin", ["BDAT 1000", "DATA"])
+def test_content_that_was_cut_off_is_no_command(begin: str, raw: Callable[[Server], Raw]) -> None:
+    """Content of a message that never ended is in the transcript, not among the commands."""
+    with Server() as server:
+        client = raw(server)
+        client.ask("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<c@d>")
+        client.sock.sendall(f"{begin}\r\nMAIL FROM:<x@y>\r\nQUIT".encode())
+    assert server.commands()[3:] == [begin]
+    assert Line(1, "plain", "C", b"QUIT") in server.transcript
+    assert server.ledger == []
+
+
 def test_bytes_that_are_no_text_do_not_break_the_records(raw: Callable[[Server], Raw]) -> None:
     """Any byte can be recorded: UTF-8 as text, the rest escaped."""
     with Server() as server:
@@ -781,6 +834,36 @@ def test_a_server_runs_once() -> None:
     with server, pytest.raises(RuntimeError, match="once"):
         server.start()
     server.stop()
+
+
+def test_a_step_that_does_not_come_back_is_reported(
+    raw: Callable[[Server], Raw], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that waits for something else than its client cannot be ended: RuntimeError."""
+    monkeypatch.setattr("requiretls_client.testing.server._GRACE", 0.01)
+    monkeypatch.setattr("requiretls_client.testing.server._LIMIT", 0.01)
+    stuck, freed = threading.Event(), threading.Event()
+
+    def wait(_connection: Connection) -> None:
+        stuck.set()
+        freed.wait(5)
+
+    server = Server(script={"NOOP": wait}).start()
+    raw(server).sock.sendall(b"NOOP\r\n")
+    assert stuck.wait(5)
+    with pytest.raises(RuntimeError, match="stuck"):
+        server.stop()
+    freed.set()
+    server.wait_idle()
+
+
+def test_an_address_that_cannot_be_had_leaves_nothing_open(tmp_path: Path) -> None:
+    """The error of the operating system comes out of start(), and no socket stays behind."""
+    with pytest.raises(OSError, match="No such file"):
+        Server(unix_path=str(tmp_path / "missing" / "socket"), starttls=False).start()
+    with pytest.raises(OSError, match="assign"):
+        Server(address="192.0.2.1", starttls=False).start()
+    gc.collect()  # a ResourceWarning here is an error
 
 
 def test_nothing_is_left_behind(raw: Callable[[Server], Raw]) -> None:
@@ -922,3 +1005,22 @@ def test_the_fixture_is_trusted_and_offers_requiretls(requiretls_server: Server)
         smtp.starttls(context=tls.default_context())
         smtp.sendmail(SENDER, RECIPIENT, MESSAGE, ["REQUIRETLS"])
     assert requiretls_server.ledger[0].tls
+
+
+def test_the_documentation_runs(tmp_path: Path) -> None:
+    """The Python blocks of docs/testing.rst make up one test file that passes."""
+    root = Path(__file__).resolve().parent.parent
+    text = (root / "docs/testing.rst").read_text()
+    blocks = re.findall(r"code-block:: python\n\n((?:    .*\n|\n)+)", text)
+    (tmp_path / "test_page.py").write_text("\n".join(map(textwrap.dedent, blocks)))
+    # The plugin by its module, so that the package need not be installed for the fixture.
+    plugin = ["-p", "no:requiretls_client", "-p", "requiretls_client.pytest_plugin"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugin, "test_page.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(blocks) == 7

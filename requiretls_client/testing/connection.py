@@ -192,7 +192,8 @@ class Connection:
     def _receive(self) -> None:
         """Add what arrives next to the buffer and to the transcript."""
         data = self._fetch() if self._tls is None else self._pump(self._tls.read, _CHUNK)
-        if not data:
+        if not data:  # its close_notify, which is answered: RFC 8446 s6.1
+            self.say_goodbye()
             raise ConnectionResetError("the client closed its side of TLS")
         self._cutters["C"].feed(data)
         self._buffer += data

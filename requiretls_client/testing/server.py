@@ -24,7 +24,7 @@ from requiretls_client.testing.script import Script, Step
 
 EXTENSIONS = ("PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
-_GRACE = 1.0  # seconds for the connections to end by themselves once nothing more arrives
+_GRACE = 2.0  # seconds for the connections to end by themselves once nothing more arrives
 _LIMIT = 5.0  # seconds for them to end after they were torn down
 
 
