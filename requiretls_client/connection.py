@@ -31,7 +31,7 @@ QUIT_SECONDS = 5.0  # a server that does not answer QUIT holds nobody longer
 class Seen:
     """What this connection has shown. A new connection gets a new, empty one (RFC 3207 s4.2)."""
 
-    __slots__ = ("accepted", "cleartext_login", "ehlo", "refused", "tls", "unclaimed_tls")
+    __slots__ = ("cleartext_login", "command", "content", "ehlo", "tls", "unclaimed_tls")
 
     def __init__(self) -> None:
         """Know nothing."""
@@ -39,9 +39,8 @@ class Seen:
         self.ehlo: tuple[socket.socket, int, bytes] | None = None  # the reply, on that socket
         self.cleartext_login = False  # AUTH went out without verified TLS
         self.unclaimed_tls = False  # we started TLS; the caller's own starttls() may yet come
-        # recipients of the open transaction
-        self.accepted: list[str] = []
-        self.refused: dict[str, Reply] = {}
+        self.command = ""  # verb of the last command sent
+        self.content = False  # what is sent next is content of that command, no command itself
 
 
 class Blocked(Exception):
@@ -65,14 +64,20 @@ class Blocked(Exception):
 class Connection(smtplib.SMTP):
     """The guarded wire under :class:`~requiretls_client.session.SMTP`; not used on its own."""
 
-    context: ssl.SSLContext | None
-    _requirement: bool  # require_tls of the message being sent, else of the session
-    _server_hostname: str | None
-    _allow_cleartext_auth: bool
-    _seen: Seen
-    _sending_content = False
+    context: ssl.SSLContext | None = None
+    _session_requires = False  # require_tls of the constructor
+    _message_requires: bool | None = None  # of the message being sent; None outside of one
+    _server_hostname: str | None = None
+    _allow_cleartext_auth = False
+    _seen = Seen()
+    _delivered = False  # whether a message was taken on this connection
     _ended = ""  # why a refusal closed the session, for whoever goes on using the object
-    _receipt: Verdict | tuple[Seen, socket.socket | None] | None = None
+    _receipt: Verdict | tuple[str, Seen, socket.socket | None] | None = None
+
+    @property
+    def _requires(self) -> bool:
+        """Whether RFC 8689 holds now: as the message says, else as the session does."""
+        return self._session_requires if self._message_requires is None else self._message_requires
 
     # -- connecting and closing ----------------------------------------------------------------
 
@@ -97,10 +102,11 @@ class Connection(smtplib.SMTP):
             host, port = syntax.split_host(host, port)
         self.close()
         self._ended = ""
+        self._delivered = False
         self._host = host
         self._reference_name()  # an unusable name is an error before anything is dialled
         code, reply = super().connect(host, port, source_address)
-        if code == 220 and self._requirement:
+        if code == 220 and (self._session_requires or self._requires):
             self._secure()
         return code, reply
 
@@ -123,7 +129,10 @@ class Connection(smtplib.SMTP):
         """QUIT where the session still understands it, and close (RFC 8689 s4.2.1)."""
         try:
             if usable and self.sock is not None:
-                self.sock.settimeout(QUIT_SECONDS)
+                timeout = self.sock.gettimeout()
+                self.sock.settimeout(
+                    QUIT_SECONDS if timeout is None else min(timeout, QUIT_SECONDS)
+                )
                 self.docmd("QUIT")
         except OSError:  # and so any SMTPException: trouble at QUIT changes no verdict
             pass
@@ -144,30 +153,32 @@ class Connection(smtplib.SMTP):
         """Send as smtplib does; every command in it passes the guard first.
 
         Raises:
-            RequireTLSError: a MAIL or AUTH command that this session may not carry.
+            RequireTLSError: a command that this session may not carry.
+            ValueError: a command that a server could read otherwise than we do.
         """
         if self.sock is None and self._ended:
             raise smtplib.SMTPServerDisconnected(self._ended)
-        if not self._sending_content:
+        if self.sock is not None and not self._seen.content:
             for verb, rest in syntax.commands(s):
                 self._check_command(verb, rest)
+                self._seen.command = verb
+                self._seen.content = verb == "BDAT"  # its octets follow at once (RFC 3030 s2)
         super().send(s)
 
-    def data(self, msg: Any) -> Reply:
-        """Send DATA and the content as smtplib does."""
-        self._check_command("DATA", "")
-        self._sending_content = True
-        try:
-            return super().data(msg)
-        finally:
-            self._sending_content = False
+    def getreply(self) -> Reply:
+        """Read a reply as smtplib does, and note whether it opens the content of a command."""
+        seen = self._seen
+        code, text = super().getreply()
+        # Only for a command that has passed the guard; the server cannot open it by itself.
+        seen.content = (seen.command, code) in (("DATA", 354), ("AUTH", 334))
+        return code, text
 
     def _check_command(self, verb: str, rest: str) -> None:
         if verb in syntax.MAIL_VERBS:
             self._check_mail(rest)
         elif verb == "AUTH":
             self._check_auth()
-        elif self._requirement and verb not in syntax.SETUP_VERBS:
+        elif self._requires and verb not in syntax.SETUP_VERBS:
             verdict = self.judge()
             if verdict.tls_level != "authenticated":
                 self._refuse(verdict)
@@ -175,7 +186,7 @@ class Connection(smtplib.SMTP):
     def _check_mail(self, rest: str) -> None:
         """Refuse a MAIL that should carry REQUIRETLS and does not, or that may not carry it."""
         marked, null_path = syntax.read_mail(rest)
-        if not (marked or self._requirement):
+        if not (marked or self._requires):
             return
         verdict = self._judge(null_path=null_path)
         if not verdict.allowed:
@@ -192,15 +203,20 @@ class Connection(smtplib.SMTP):
         """Refuse credentials without verified TLS, but on this machine or by request."""
         from requiretls_client.policy import judge_login
 
-        local = _is_local(self.sock)
+        required = self._session_requires or self._requires
+        local = self._dials_as_smtplib() and _is_local(self.sock)
         verdict = judge_login(
-            self._facts(),
-            excused=not self._requirement and (local or self._allow_cleartext_auth),
+            self._facts(), excused=not required and (local or self._allow_cleartext_auth)
         )
         if not verdict.allowed:
             raise errors.refusal(verdict, "login() was refused")
         if verdict.tls_level != "authenticated":
             self._seen.cleartext_login = True
+
+    def _dials_as_smtplib(self) -> bool:
+        """Tell whether the peer is the server; a subclass may dial a proxy on this machine."""
+        module = getattr(type(self)._get_socket, "__module__", None)  # type: ignore[attr-defined]
+        return module in ("smtplib", "requiretls_client.session")
 
     # -- facts and judgement -------------------------------------------------------------------
 
@@ -232,26 +248,13 @@ class Connection(smtplib.SMTP):
         return seen[1:] if seen and seen[0] is self.sock else None
 
     def _facts(self, obstacle: Obstacle | None = None) -> SessionFacts:
-        return self._facts_of(self._seen, self.sock, obstacle)
+        """Return what the connection shows now; TLS that was shut down since is none."""
+        sock = self.sock if not isinstance(self.sock, ssl.SSLSocket) or self._in_tls() else None
+        return facts_of(self._reference_name(), self._seen, sock, obstacle)
 
-    def _facts_of(
-        self, seen: Seen, sock: socket.socket | None, obstacle: Obstacle | None = None
-    ) -> SessionFacts:
-        """Return what a connection has shown; only what its very socket showed counts."""
-        from requiretls_client.facts import SessionFacts
-
-        tls = seen.tls[1] if seen.tls and seen.tls[0] is sock else None
-        in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
-        ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
-        return SessionFacts(
-            host=self._reference_name(),
-            tls=tls,
-            foreign_tls=in_tls and tls is None,
-            obstacle=obstacle,
-            ehlo_code=ehlo[0] if ehlo else None,
-            keywords=syntax.ehlo_keywords(ehlo[1]) if ehlo and ehlo[0] == 250 else frozenset(),
-            cleartext_login=seen.cleartext_login,
-        )
+    def _in_tls(self) -> bool:
+        """Tell whether what we send now is encrypted."""
+        return isinstance(self.sock, ssl.SSLSocket) and self.sock.version() is not None
 
     def judge(self, *, require_tls: bool = True) -> Verdict:
         """Say whether this session, as it stands now, may carry a message. Sends nothing.
@@ -275,16 +278,16 @@ class Connection(smtplib.SMTP):
         from requiretls_client.policy import judge_session
 
         if isinstance(self._receipt, tuple):  # ordinary mail is judged when somebody asks
-            self._receipt = judge_session(self._facts_of(*self._receipt), require_tls=False)
+            self._receipt = judge_session(facts_of(*self._receipt), require_tls=False)
         return self._receipt
 
     def _refuse(self, verdict: Verdict, blocked: Blocked | None = None) -> NoReturn:
         """Leave the server and raise what the verdict says."""
-        error = errors.refusal(verdict)
+        error = errors.refusal(verdict, cause=blocked and blocked.__cause__)
         self._leave(usable=blocked is None or blocked.kind in USABLE)
         self._receipt = verdict
         self._ended = f"please run connect() first: the session was closed when {error}"
-        raise error from (blocked and blocked.__cause__)
+        raise error
 
     # -- TLS -----------------------------------------------------------------------------------
 
@@ -307,8 +310,11 @@ class Connection(smtplib.SMTP):
             self._reach_ehlo_inside_tls()
         except Blocked as found:
             blocked = found
-        except (smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException) as error:
+        except smtplib.SMTPServerDisconnected as error:
             blocked = Blocked("lost", syntax.printable(str(error)), temporary=True)
+            blocked.__cause__ = error
+        except smtplib.SMTPResponseException as error:  # a line too long
+            blocked = Blocked("botched", f"{error.smtp_code} {syntax.printable(error.smtp_error)}")
             blocked.__cause__ = error
         facts = self._facts(blocked.obstacle() if blocked else None)
         verdict = judge_session(facts, null_path=null_path)
@@ -318,7 +324,10 @@ class Connection(smtplib.SMTP):
 
     def _reach_ehlo_inside_tls(self) -> None:
         """EHLO, STARTTLS, EHLO: as much of it as is still to be done. Never HELO."""
-        if not isinstance(self.sock, ssl.SSLSocket):
+        if isinstance(self.sock, ssl.SSLSocket):
+            if not self._in_tls():
+                raise Blocked("lost", "TLS was shut down")
+        else:
             if self._seen.cleartext_login:
                 return  # TLS would not mend that, and the verdict says so
             code, reply = self._current_ehlo() or self.ehlo()
@@ -343,6 +352,15 @@ class Connection(smtplib.SMTP):
 
             context = default_context()
         self._refuse_nameless(context)
+        try:
+            return self._switch_to_tls(context)
+        except Blocked:
+            raise
+        except BaseException:  # interrupted: nobody knows what the next bytes would mean
+            self.close()
+            raise
+
+    def _switch_to_tls(self, context: ssl.SSLContext) -> Reply:
         code, reply = self.docmd("STARTTLS")
         if code != 220:
             raise Blocked("refused", _shown(code, reply), (code, reply))
@@ -351,12 +369,11 @@ class Connection(smtplib.SMTP):
         if self.file is not None:
             self.file.close()
             self.file = None
-        assert self.sock is not None  # noqa: S101 - docmd has just used it
         self.sock = self._handshake(context, self.sock)
         self._forget_ehlo()
         return code, reply
 
-    def _handshake(self, context: ssl.SSLContext, sock: socket.socket) -> ssl.SSLSocket:
+    def _handshake(self, context: ssl.SSLContext, sock: socket.socket | None) -> ssl.SSLSocket:
         """Make the handshake on ``sock`` and keep its facts with the socket that it gave."""
         from requiretls_client import tls
 
@@ -389,6 +406,26 @@ class Connection(smtplib.SMTP):
             return False  # a broken connection: the handshake will say so
         finally:
             self.sock.settimeout(timeout)
+
+
+def facts_of(
+    host: str, seen: Seen, sock: socket.socket | None, obstacle: Obstacle | None = None
+) -> SessionFacts:
+    """Return what a connection has shown; only what its very socket showed counts."""
+    from requiretls_client.facts import SessionFacts
+
+    tls = seen.tls[1] if seen.tls and seen.tls[0] is sock else None
+    in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
+    ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
+    return SessionFacts(
+        host=host,
+        tls=tls,
+        foreign_tls=in_tls and tls is None,
+        obstacle=obstacle,
+        ehlo_code=ehlo[0] if ehlo else None,
+        keywords=syntax.ehlo_keywords(ehlo[1]) if ehlo and ehlo[0] == 250 else frozenset(),
+        cleartext_login=seen.cleartext_login,
+    )
 
 
 def _shown(code: int, reply: bytes) -> str:

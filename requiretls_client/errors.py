@@ -8,9 +8,10 @@
         ├── RequireTLSNotOffered (SMTPNotSupportedError)  550 5.7.30  keyword missing inside TLS
         ├── RequireTLSMisuse (ValueError)                 550 5.7.10  MAIL by hand, without the mark
         └── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
-            └── CertificateNotVerified                    550 5.7.10  chain or name
+            └── CertificateNotVerified (ssl.SSLCertVerificationError)
+                                                          550 5.7.10  chain or name
 
-Every one of them says that nothing of the message was sent. They pickle and copy with their
+When one is raised, nothing of the message was sent. They pickle and copy with their
 fields, and hold no secret and no message content. ``ValueError`` and ``TypeError`` are for the
 caller's own mistakes, and are raised before anything is sent.
 """
@@ -93,14 +94,16 @@ class TLSNotEstablished(RequireTLSError, ssl.SSLError):
     """
 
 
-class CertificateNotVerified(TLSNotEstablished):
+class CertificateNotVerified(TLSNotEstablished, ssl.SSLCertVerificationError):
     """The certificate was not verified, in our own handshake, for the name meant (RFC 9525)."""
 
 
 _BY_STEP = {"requiretls": RequireTLSNotOffered, "certificate": CertificateNotVerified}
 
 
-def refusal(verdict: Verdict, asked: str = "") -> RequireTLSError:
+def refusal(
+    verdict: Verdict, asked: str = "", cause: BaseException | None = None
+) -> RequireTLSError:
     """Make the exception for a verdict that does not allow the message.
 
     One sentence: what was asked, what was found and at which host, the RFC section, the way on.
@@ -108,10 +111,16 @@ def refusal(verdict: Verdict, asked: str = "") -> RequireTLSError:
     Args:
         verdict: with ``allowed`` False.
         asked: how the sentence begins; "" says what the verdict was about.
+        cause: the exception behind it, chained; the fields of an ``ssl.SSLError`` are copied.
     """
     failed = verdict.failed
     if failed is None:
         raise ValueError("only a refusal becomes an exception")
     asked = asked or ("require_tls was refused" if verdict.require_tls else "TLS was refused")
     text = f"{asked}: {failed.text} ({failed.rfc}); {failed.fix}"
-    return _BY_STEP.get(failed.step, TLSNotEstablished)(text, verdict)
+    error = _BY_STEP.get(failed.step, TLSNotEstablished)(text, verdict)
+    for name in ("errno", "reason", "library", "verify_code", "verify_message"):
+        if hasattr(cause, name):  # what code written for smtplib looks at
+            setattr(error, name, getattr(cause, name))
+    error.__cause__ = cause
+    return error

@@ -44,7 +44,7 @@ class Obstacle:
         kind: ``ehlo`` (EHLO refused), ``not_offered`` (no STARTTLS keyword), ``refused`` (STARTTLS
             answered with something else than 220), ``injected`` (clear text behind that 220),
             ``handshake``, ``certificate``, ``no_name`` (nothing to hold a certificate against),
-            or ``lost`` (the connection broke).
+            ``lost`` (the connection broke), or ``botched`` (a reply that cannot be read).
         text: what was seen; text from the server is already escaped and cut.
         code: basic status code of the server's reply, or None.
         temporary: whether trying again later can succeed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+from email.utils import getaddresses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,11 @@ _EOL = r"(?:\r\n|\n|\r(?!\n))"
 _BLANK_LINE = rf"(?:\A|{_EOL}){_EOL}"
 _BLANK_LINE_STR, _BLANK_LINE_BYTES = re.compile(_BLANK_LINE), re.compile(_BLANK_LINE.encode())
 # The whole field, folded lines included, at the start of any line of the header.
-_FIELD = re.compile(rf"(?:\A|(?<=[\r\n]))tls-required([ \t]*):((?:[^\r\n]|{_EOL}[ \t])*)", re.I)
+_FIELD = re.compile(
+    rf"(?:\A|(?<=[\r\n]))tls-required([ \t]*):([^\r\n]*(?:{_EOL}[ \t][^\r\n]*)*)", re.IGNORECASE
+)
 _FIRST_LINE = re.compile(r"[!-9;-~]+[ \t]*:")
+_MBOX_LINE = re.compile(rf"From [^\r\n]*{_EOL}")
 
 
 def in_message(message: Message) -> bool:
@@ -56,9 +60,13 @@ def in_raw(message: str | bytes) -> bool:
         ValueError: two such fields, another value, or a blank before the colon.
     """
     if isinstance(message, str):
-        head = _BLANK_LINE_STR.split(message, maxsplit=1)[0]
+        end = _BLANK_LINE_STR.search(message)
+        head = message[: end.start()] if end else message
     else:
-        head = _BLANK_LINE_BYTES.split(message, maxsplit=1)[0].decode("latin-1")
+        mark = _BLANK_LINE_BYTES.search(message)
+        head = bytes(message[: mark.start()] if mark else message).decode("latin-1")
+    if NAME.lower() not in head.lower():
+        return False  # most mail; a body without a header is not searched line by line
     found = _FIELD.findall(head)
     if any(blank for blank, _ in found):
         raise ValueError(f"{NAME} must be followed by its colon at once (RFC 5322 s2.2)")
@@ -84,7 +92,9 @@ def check_field(name: str, value: str) -> None:
     """
     if not _FIELD_NAME.fullmatch(name):
         raise ValueError("a header field name may hold only printable ASCII without a colon")
-    if "\0" in value or re.search(rf"{_EOL}(?![ \t])", value.rstrip("\r\n")):
+    if "\0" in value:
+        raise ValueError(f"the value of header field {name} holds NUL")
+    if re.search(rf"{_EOL}(?![ \t])", value.rstrip("\r\n")):
         raise ValueError(f"the value of header field {name} breaks out of its field")
 
 
@@ -100,12 +110,28 @@ def marked_raw(message: str | bytes) -> str | bytes:
     """Return a raw message with the field put first.
 
     A message that does not begin with a header field or a blank line is all body: it gets the
-    blank line that keeps it so.
+    blank line that keeps it so. The first line of an mbox (``From alice Mon ...``) stays first.
     """
-    text = message if isinstance(message, str) else message[:2000].decode("latin-1")
-    headed = _FIRST_LINE.match(text) or text[:1] in ("\r", "\n")
+    text = message if isinstance(message, str) else bytes(message[:2000]).decode("latin-1")
+    mbox = _MBOX_LINE.match(text)
+    at = mbox.end() if mbox else 0
+    headed = mbox or _FIRST_LINE.match(text) or text[:1] in ("\r", "\n")
     added = LINE if headed else LINE + "\r\n"
-    return added + message if isinstance(message, str) else added.encode("ascii") + message
+    if isinstance(message, str):
+        return message[:at] + added + message[at:]
+    return bytes(message[:at]) + added.encode("ascii") + bytes(message[at:])
+
+
+def recipients(message: Message) -> list[str]:
+    """Return the addresses of To, Bcc and Cc (or their Resent- forms) as smtplib reads them.
+
+    The empty ones that ``To: undisclosed-recipients:;`` or a comma too many give are left out:
+    nobody is meant by them.
+    """
+    prefix = "Resent-" if message.get_all("Resent-Date") else ""
+    fields = [message[prefix + name] for name in ("To", "Bcc", "Cc")]
+    found = getaddresses([str(field) for field in fields if field is not None])
+    return [address for _, address in found if address]
 
 
 def wants_requiretls(*, call: bool | None, option: bool, session: bool, optional: bool) -> bool:

@@ -16,8 +16,6 @@ KEYWORD = "REQUIRETLS"
 # RFC 9325 s3.1.1 (the successor of the RFC 7525 that RFC 8689 names): nothing below TLS 1.2.
 VERSIONS = frozenset({"TLSv1.2", "TLSv1.3"})
 
-_CERTIFICATE_KINDS = frozenset({"certificate", "no_name"})
-
 _STEP2 = "RFC 8689 s4.2.1 step 2"
 _STEP3 = "RFC 8689 s4.2.1 step 3"
 _STEP4 = "RFC 8689 s4.2.1 step 4"
@@ -26,6 +24,10 @@ _STEP5 = "RFC 8689 s4.2.1 step 5"
 _USE_CONTEXT = (
     "give the server a certificate for that name, or say server_hostname= for the name that it "
     "has, or context= for the authority that signed it"
+)
+_OWN_HANDSHAKE = (
+    "let starttls() or SMTP_SSL make the handshake; a subclass may dial in _get_socket(), but not "
+    "wrap the socket"
 )
 _TRY_TLS_PORT = (
     "use the server's port with TLS (587 with STARTTLS, 465 with SMTP_SSL), have STARTTLS "
@@ -49,7 +51,7 @@ def judge_session(
         A verdict whose findings are in RFC order. Of a refusal the last one failed.
     """
     findings: list[Finding] = []
-    for rule in (_server_name, _login, _session, _tls, _certificate):
+    for rule in _RULES if require_tls else _RULES_OF_ORDINARY_MAIL:
         finding = rule(facts)
         findings.append(finding)
         if require_tls and not finding.ok:
@@ -75,7 +77,7 @@ def judge_login(facts: SessionFacts, *, excused: bool) -> Verdict:
     finding = Finding(
         "certificate" if level == "encrypted" else "tls",
         allowed,
-        f"the password for {facts.host or 'the server'} would go {how}",
+        f"the password for {_server(facts)} would go {how}",
         "RFC 4954 s14",
         "call starttls() first, with a context that verifies, or use SMTP_SSL; for a server on a "
         "private network say allow_cleartext_auth=True",
@@ -89,12 +91,12 @@ def tls_level(facts: SessionFacts) -> str:
     """Return ``none``, ``encrypted`` or ``authenticated`` for the session."""
     if facts.tls is None:
         return "encrypted" if facts.foreign_tls else "none"
-    return "authenticated" if _certificate(facts).ok else "encrypted"
+    verified = _certificate(facts).ok and facts.tls.version in VERSIONS
+    return "authenticated" if verified else "encrypted"
 
 
 def _server_name(facts: SessionFacts) -> Finding:
-    named = facts.host or "the server"
-    text = f"{named} was named by the caller, so no MX record has to be proved"
+    text = f"{_server(facts)} was named by the caller, so no MX record has to be proved"
     return Finding("server_name", True, text, _STEP2, host=facts.host)
 
 
@@ -105,7 +107,7 @@ def _login(facts: SessionFacts) -> Finding:
     return Finding(
         "login",
         False,
-        f"credentials already crossed the connection to {facts.host} without verified TLS",
+        f"credentials already crossed the connection to {_server(facts)} without verified TLS",
         "RFC 4954 s14",
         "set require_tls=True in the constructor, so that TLS comes before login()",
         facts.host,
@@ -116,23 +118,23 @@ def _login(facts: SessionFacts) -> Finding:
 def _session(facts: SessionFacts) -> Finding:
     obstacle = facts.obstacle
     if obstacle is None or obstacle.kind != "ehlo":
-        text = f"the session with {facts.host} speaks ESMTP"
+        text = f"the session with {_server(facts)} speaks ESMTP"
         return Finding("ehlo", True, text, _STEP3, host=facts.host)
-    text = f"{facts.host} refused EHLO: {obstacle.text}"
+    text = f"{_server(facts)} refused EHLO: {obstacle.text}"
     fix = "HELO has no extensions, so such a server can only get mail without require_tls"
     return Finding("ehlo", False, text, _STEP3, fix, facts.host, _status(facts))
 
 
 def _tls(facts: SessionFacts) -> Finding:
     obstacle = facts.obstacle
-    if obstacle is not None and obstacle.kind in _CERTIFICATE_KINDS:
-        text = f"{facts.host} started TLS"  # the certificate is the next rule's business
+    if obstacle is not None and obstacle.kind == "certificate":
+        text = f"{_server(facts)} started TLS"  # the certificate is the next rule's business
         return Finding("tls", True, text, _STEP4, host=facts.host)
     if facts.tls is not None and facts.tls.version in VERSIONS:
         text = f"{facts.tls.version} with {facts.tls.cipher}"
         return Finding("tls", True, text, _STEP4, host=facts.host)
     if facts.foreign_tls:
-        text = f"TLS to {facts.host} was started outside this package"
+        text = f"TLS to {_server(facts)} was started outside this package"
         return Finding("tls", True, text, _STEP4, host=facts.host)
     text, fix = _why_no_tls(facts)
     return Finding("tls", False, text, _STEP4, fix, facts.host, _status(facts))
@@ -140,7 +142,7 @@ def _tls(facts: SessionFacts) -> Finding:
 
 def _why_no_tls(facts: SessionFacts) -> tuple[str, str]:
     """Return the text and the fix for a session without acceptable TLS."""
-    host, obstacle = facts.host or "the server", facts.obstacle
+    host, obstacle = _server(facts), facts.obstacle
     if facts.tls is not None:
         text = f"{host} negotiated {facts.tls.version}, and RFC 9325 s3.1.1 allows TLS 1.2 and up"
         return text, "have the server's TLS brought up to date"
@@ -148,6 +150,9 @@ def _why_no_tls(facts: SessionFacts) -> tuple[str, str]:
         text = f"TLS to {host} is not up"
         return text, "sending with require_tls=True starts it; so does starttls()"
     match obstacle.kind:
+        case "no_name":
+            text = f"there is no name to verify for {host}, so TLS would prove nothing"
+            return text, "say server_hostname= for the name that its certificate has"
         case "not_offered":
             return f"{host} does not offer STARTTLS", _TRY_TLS_PORT
         case "refused":
@@ -156,20 +161,22 @@ def _why_no_tls(facts: SessionFacts) -> tuple[str, str]:
             text = f"{host} sent clear text behind its 220 to STARTTLS, which is an attack"
             return text, "do not use this network path (RFC 3207 s6)"
         case "lost":
-            text = f"the connection to {host} was lost before TLS was up: {obstacle.text}"
+            text = f"the connection to {host} was lost on the way to verified TLS: {obstacle.text}"
             return text, _retry(obstacle.temporary)
+        case "botched":
+            return f"{host} gave a reply that cannot be read: {obstacle.text}", _retry(False)
         case _:
             text = f"the TLS handshake with {host} failed: {obstacle.text}"
             return text, _retry(obstacle.temporary)
 
 
 def _retry(temporary: bool) -> str:
-    return "try again later" if temporary else "have the server's TLS repaired"
+    return "try again later" if temporary else "have the server repaired, or use another"
 
 
 def _certificate(facts: SessionFacts) -> Finding:
     obstacle = facts.obstacle
-    if obstacle is not None and obstacle.kind in _CERTIFICATE_KINDS:
+    if obstacle is not None and obstacle.kind == "certificate":
         problem: str | None = obstacle.text
     elif facts.tls is None:
         problem = "the handshake was not made by this package, so nothing is known about it"
@@ -178,8 +185,9 @@ def _certificate(facts: SessionFacts) -> Finding:
     if problem is None:
         text = f"the certificate was verified for {facts.host}"
         return Finding("certificate", True, text, _STEP4, host=facts.host)
-    text = f"the certificate of {facts.host or 'the server'} was not verified: {problem}"
-    return Finding("certificate", False, text, _STEP4, _USE_CONTEXT, facts.host, _status(facts))
+    text = f"the certificate of {_server(facts)} was not verified: {problem}"
+    fix = _OWN_HANDSHAKE if facts.foreign_tls else _USE_CONTEXT
+    return Finding("certificate", False, text, _STEP4, fix, facts.host, _status(facts))
 
 
 def _why_not_verified(host: str, tls: TLSFacts) -> str | None:
@@ -194,10 +202,21 @@ def _why_not_verified(host: str, tls: TLSFacts) -> str | None:
         return f"the handshake verified {tls.server_hostname or 'no name'} instead"
     if tls.session_reused:
         return "the TLS session was resumed, so no certificate was presented"
-    # RFC 9525 s2: a CN is no identity. A SAN of the right kind keeps OpenSSL from reading it.
-    if tls.common_name_allowed and not tls.san_kinds & {"DNS", "IP Address"}:
+    # RFC 9525 s2: a CN is no identity. OpenSSL reads it unless there is a SAN of the kind asked.
+    kind = "IP Address" if _is_address(host) else "DNS"
+    if tls.common_name_allowed and kind not in tls.san_kinds:
         return "it names the server only in its common name, which RFC 9525 s2 does not accept"
     return None
+
+
+def _server(facts: SessionFacts) -> str:
+    """Return the name for a text; a Unix socket without server_hostname has none."""
+    return facts.host or "the server"
+
+
+def _is_address(host: str) -> bool:
+    """Tell an IP address from a DNS name; the reference name is one of the two."""
+    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _requiretls(facts: SessionFacts, *, null_path: bool) -> Finding:
@@ -212,15 +231,16 @@ def _requiretls(facts: SessionFacts, *, null_path: bool) -> Finding:
         text = f"{host} does not offer REQUIRETLS; the reverse path is empty, so it is not lost"
         return Finding("requiretls", True, text, "RFC 8689 s5", host=host)
     if facts.ehlo_code != 250:
+        later = _is_temporary_code(facts.ehlo_code)
         text = f"{host} answered EHLO inside TLS with {facts.ehlo_code}, so it offers nothing"
-    else:
-        text = f"{host} does not offer REQUIRETLS in its EHLO reply inside TLS"
+        status = "4.7.30" if later else "5.7.30"
+        return Finding("requiretls", False, text, _STEP5, _retry(later), host, status)
+    text = f"{host} does not offer REQUIRETLS in its EHLO reply inside TLS"
     fix = (
         "have it enabled there (Postfix 3.11 and newer: requiretls_enable = yes), use another "
         "server, or send without require_tls"
     )
-    status = "4.7.30" if _is_temporary_code(facts.ehlo_code) else "5.7.30"
-    return Finding("requiretls", False, text, _STEP5, fix, host, status)
+    return Finding("requiretls", False, text, _STEP5, fix, host, "5.7.30")
 
 
 def _is_temporary_code(code: int | None) -> bool:
@@ -253,3 +273,7 @@ def _verdict(
         status=status,
         temporary=refused and (later or bool(facts.obstacle and facts.obstacle.temporary)),
     )
+
+
+_RULES = (_server_name, _login, _session, _tls, _certificate)
+_RULES_OF_ORDINARY_MAIL = (_server_name, _session, _tls, _certificate)

@@ -12,6 +12,7 @@ import smtplib
 import socket
 import ssl
 import sys
+from _thread import RLock
 
 from requiretls_client import header, syntax
 from requiretls_client.connection import Blocked, Connection, Seen
@@ -27,21 +28,29 @@ if TYPE_CHECKING:
     SourceAddress = tuple[bytearray | bytes | str, int]
 
 _DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
-_MARK = "REQUIRETLS"
 
 
-class _Requiring:
-    """Make ``required`` what the choke point of a connection demands, for one message."""
+_stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
+_StockSSL = smtplib.SMTP_SSL
 
-    def __init__(self, connection: Connection, required: bool) -> None:
+
+class _Message:
+    """One message on its way: what it requires is what the choke point demands meanwhile.
+
+    Two threads with messages for one session take turns.
+    """
+
+    def __init__(self, connection: SMTP, required: bool) -> None:
         self.connection, self.required = connection, required
 
     def __enter__(self) -> None:
-        self.before = self.connection._requirement
-        self.connection._requirement = self.required
+        self.connection._turn.acquire()
+        self.before = self.connection._message_requires
+        self.connection._message_requires = self.required
 
     def __exit__(self, *_: object) -> None:
-        self.connection._requirement = self.before
+        self.connection._message_requires = self.before
+        self.connection._turn.release()
 
 
 class SMTP(Connection):
@@ -81,17 +90,20 @@ class SMTP(Connection):
     ) -> None:
         """Take smtplib's arguments and ours; connect when ``host`` is given."""
         _check_context(context, require_tls)
-        self._requirement = bool(require_tls)
+        self._session_requires = bool(require_tls)
         self._allow_cleartext_auth = bool(allow_cleartext_auth)
         if server_hostname is not None:
             server_hostname = syntax.reference_name(server_hostname, "server_hostname")
         self._server_hostname = server_hostname
         self._seen = Seen()
+        self._turn = RLock()
         # Without the host: smtplib connects before it sets local_hostname, and the EHLO that
         # require_tls needs at once has to name us.
-        super().__init__(
-            local_hostname=local_hostname, timeout=timeout, source_address=source_address
+        _stock_init(
+            self, local_hostname=local_hostname, timeout=timeout, source_address=source_address
         )
+        if local_hostname is None:
+            self.local_hostname = syntax.usable_ehlo_name(self.local_hostname)
         self.context = context
         if host:
             self._connect_or_close(host, port)
@@ -105,6 +117,14 @@ class SMTP(Connection):
         except BaseException:
             self.close()
             raise
+
+    def __exit__(self, *args: Any) -> None:
+        """QUIT and close; trouble at QUIT hides neither an error nor a message that was taken."""
+        try:
+            super().__exit__(*args)
+        except smtplib.SMTPException:
+            if args[0] is None and not self._delivered:
+                raise
 
     # -- STARTTLS ------------------------------------------------------------------------------
 
@@ -162,7 +182,7 @@ class SMTP(Connection):
             return self._starttls(_context_of_files(context, keyfile, certfile))
 
     def _starttls(self, context: ssl.SSLContext | None) -> Reply:
-        _check_context(context, self._requirement)
+        _check_context(context, self._session_requires or self._requires)
         if self._seen.unclaimed_tls:
             self._seen.unclaimed_tls = False
             return 220, b"2.0.0 TLS is up since require_tls started it"
@@ -178,14 +198,14 @@ class SMTP(Connection):
 
     def _refuse_tls(self, blocked: Blocked) -> NoReturn:
         """Raise for ordinary mail what smtplib would, and leave no usable session behind."""
-        if blocked.kind == "refused" and blocked.reply and not self._requirement:
+        if blocked.kind == "refused" and blocked.reply and not self._requires:
             self._leave()
             self._ended = "please run connect() first: the server refused STARTTLS"
             raise smtplib.SMTPResponseException(*blocked.reply)
         from requiretls_client.policy import judge_session
 
         facts = self._facts(blocked.obstacle())
-        self._refuse(judge_session(facts, require_tls=self._requirement), blocked)
+        self._refuse(judge_session(facts, require_tls=self._requires), blocked)
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -200,13 +220,13 @@ class SMTP(Connection):
             RequireTLSError: the session does not qualify.
             ValueError: bad grammar in an argument.
         """
-        syntax.check_options(options, "options")
+        others, marked = syntax.split_mark(syntax.checked_options(options, "options"))
         path = syntax.mailbox(sender, "sender")
-        others = [option for option in options if option.upper() != _MARK]
-        with _Requiring(self, self._requirement or len(others) < len(options)):
-            if self._requirement and self._secure(null_path=not path).requiretls:
-                others.append(_MARK)
-            self._seen.accepted, self._seen.refused = [], {}
+        with _Message(self, self._requires or marked):
+            if self._requires:
+                syntax.refuse_full_return(others)
+                if self._secure(null_path=not path).requiretls:
+                    others.append(syntax.MARK)
             return super().mail(path, others)
 
     def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
@@ -215,16 +235,11 @@ class SMTP(Connection):
         Raises:
             ValueError: bad grammar in an argument.
         """
-        syntax.check_options(options, "options")
+        options = syntax.checked_options(options, "options")
         path = syntax.mailbox(recip, "recip")
         if not path:
             raise ValueError("recip is empty")
-        code, reply = super().rcpt(path, options)
-        if code in (250, 251):
-            self._seen.accepted.append(recip)
-        else:
-            self._seen.refused[recip] = code, reply
-        return code, reply
+        return super().rcpt(path, options)
 
     def sendmail(
         self,
@@ -258,30 +273,42 @@ class SMTP(Connection):
                 sent, and the session is closed.
             SMTPException: as smtplib.
         """
-        recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        syntax.check_envelope(from_addr, recipients, mail_options, rcpt_options)
-        marked = header.in_raw(msg)
-        required = header.wants_requiretls(
-            call=require_tls,
-            option=any(option.upper() == _MARK for option in mail_options),
-            session=self._requirement,
-            optional=tls_optional or marked,
-        )
-        if required and (tls_optional or marked):
-            _warn_stricter_wins()
-        if tls_optional and not marked:
-            msg = header.marked_raw(msg)
         self._receipt = None
-        with _Requiring(self, required):
+        recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
+        mail_options = syntax.checked_options(mail_options, "mail_options")
+        rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
+        syntax.check_envelope(from_addr, recipients, mail_options)
+        optional = header.in_raw(msg)
+        required = self._decide(require_tls, mail_options, tls_optional or optional)
+        if required and (tls_optional or optional):
+            _warn_stricter_wins()
+        if tls_optional and not optional:
+            msg = header.marked_raw(msg)
+        with _Message(self, required):
+            receipt: Any = None
             if required:
                 null_path = not syntax.mailbox(from_addr, "from_addr")
-                receipt: Any = self._secure(null_path=null_path)
-                refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
-            else:
-                refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
-                receipt = self._seen, self.sock
-        self._receipt = receipt
+                receipt = self._secure(null_path=null_path)
+            refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+            self._receipt = receipt or (self._reference_name(), self._seen, self.sock)
+        self._delivered = True
         return refused
+
+    def _decide(
+        self, require_tls: bool | None, mail_options: tuple[str, ...], optional: bool
+    ) -> bool:
+        """Return whether a message is to be sent under RFC 8689.
+
+        Raises:
+            ValueError: the call contradicts itself.
+        """
+        others, marked = syntax.split_mark(mail_options)
+        required = header.wants_requiretls(
+            call=require_tls, option=marked, session=self._requires, optional=optional
+        )
+        if required:
+            syntax.refuse_full_return(others)
+        return required
 
     def send_message(
         self,
@@ -299,17 +326,15 @@ class SMTP(Connection):
         The object is not changed. Arguments, result and errors are those of :meth:`sendmail`;
         addresses that are None are taken from the header, as smtplib does.
         """
-        syntax.check_options(mail_options, "mail_options")
-        marked = header.in_message(msg)
-        required = header.wants_requiretls(
-            call=require_tls,
-            option=any(option.upper() == _MARK for option in mail_options),
-            session=self._requirement,
-            optional=tls_optional or marked,
-        )
-        if tls_optional and not marked:
+        self._receipt = None
+        mail_options = syntax.checked_options(mail_options, "mail_options")
+        optional = header.in_message(msg)
+        required = self._decide(require_tls, mail_options, tls_optional or optional)
+        if tls_optional and not optional:
             msg = header.marked_message(msg)
-        with _Requiring(self, required):
+        if to_addrs is None:
+            to_addrs = header.recipients(msg)
+        with _Message(self, required):
             if required:  # first: smtplib would ask the EHLO from before TLS for SMTPUTF8
                 self._secure(null_path=from_addr in ("", "<>"))
             return super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)
@@ -388,12 +413,15 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
     def _get_socket(self, host: str, port: int, timeout: float) -> ssl.SSLSocket:
         # Past smtplib.SMTP_SSL's own method: only a handshake that we make ourselves proves
         # anything, and only smtplib.SMTP's keeps the ways in that others patch.
-        sock = super(smtplib.SMTP_SSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
+        sock = super(_StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
         try:
             return self._handshake(self.context, sock)
         except Blocked as blocked:
             sock.close()
             self._refuse_tls(blocked)
+        except BaseException:
+            sock.close()
+            raise
 
 
 class LMTP(SMTP, smtplib.LMTP):
@@ -417,6 +445,10 @@ class LMTP(SMTP, smtplib.LMTP):
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and those of :class:`SMTP`."""
+        if port == smtplib.LMTP_PORT and host.count(":") == 1:
+            port = 0  # the default; the host names its own
+        self._accepted: list[str] = []  # recipients of the open transaction
+        self._refused: dict[str, Reply] = {}
         super().__init__(
             host,
             port,
@@ -429,17 +461,37 @@ class LMTP(SMTP, smtplib.LMTP):
             allow_cleartext_auth=allow_cleartext_auth,
         )
 
+    def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
+        """Send MAIL as :meth:`SMTP.mail` does, and begin a new list of recipients."""
+        self._accepted, self._refused = [], {}
+        return super().mail(sender, options)
+
+    def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
+        """Send RCPT as :meth:`SMTP.rcpt` does, and note who is accepted."""
+        code, reply = super().rcpt(recip, options)
+        if code in (250, 251):
+            self._accepted.append(recip)
+        else:
+            self._refused[recip] = code, reply
+        return code, reply
+
+    def rset(self) -> Reply:
+        """Send RSET as smtplib does; nobody is accepted any more."""
+        self._accepted = []
+        return super().rset()
+
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content, and read one reply per accepted recipient (RFC 2033 s4.2).
 
         Returns:
             The first reply that accepts; the first of all when none does.
         """
-        accepted = self._seen.accepted
+        accepted, self._accepted = self._accepted, []
         replies = [super().data(msg)]
         replies += [self.getreply() for _ in accepted[1:]]
-        late = {to: reply for to, reply in zip(accepted, replies, strict=False) if reply[0] != 250}
-        self._seen.refused.update(late)
+        for recipient, reply in zip(accepted, replies, strict=False):
+            if reply[0] != 250:
+                self._refused[recipient] = reply
         return next((reply for reply in replies if reply[0] == 250), replies[0])
 
     def sendmail(
@@ -460,7 +512,8 @@ class LMTP(SMTP, smtplib.LMTP):
         Raises:
             SMTPRecipientsRefused: also when every recipient was refused after the final dot.
         """
-        seen = self._seen
+        self._refused = {}
+        to_addrs = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         try:
             super().sendmail(
                 from_addr,
@@ -472,10 +525,10 @@ class LMTP(SMTP, smtplib.LMTP):
                 tls_optional=tls_optional,
             )
         except smtplib.SMTPDataError:
-            if set(seen.accepted) <= set(seen.refused):
-                raise smtplib.SMTPRecipientsRefused(dict(seen.refused)) from None
+            if set(to_addrs) <= set(self._refused):
+                raise smtplib.SMTPRecipientsRefused(dict(self._refused)) from None
             raise
-        return dict(seen.refused)
+        return dict(self._refused)
 
 
 def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
@@ -508,11 +561,9 @@ def _context_of_files(
     warnings.warn(
         "keyfile and certfile are deprecated, use a custom context instead", DeprecationWarning, 3
     )
-    import certifi
+    from requiretls_client.tls import certifi_context
 
-    from requiretls_client.tls import client_context
-
-    made = client_context(certifi.where())
+    made = certifi_context()
     made.load_cert_chain(certfile, keyfile)  # type: ignore[arg-type]
     return made
 

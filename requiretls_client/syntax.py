@@ -27,8 +27,12 @@ _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[!-Z^-~]+\]"
 
 _MAILBOX = re.compile(rf"(?:{_ATOMS}|{_QUOTED})(?:@(?:{_NAME}|{_LITERAL}))?")
-# The display form "Bob <b@example.org>" of RFC 5322, with one mailbox and no comments.
-_DISPLAY = re.compile(rf"(?:(?:{_QUOTED}|{_ATEXT}|[. ])* ?)?<(?P<mailbox>[^<>]*)> *")
+# The display forms of RFC 5322 with one mailbox: "Bob <b@example.org>", "b@example.org (Bob)".
+_COMMENT = r'\([^()<>@,;:"\\]*\)'
+_DISPLAY = re.compile(
+    rf"(?:{_QUOTED}|{_COMMENT}|{_ATEXT}|[. ])*<(?P<angled>[^<>]+)>(?: *{_COMMENT})? *"
+    rf"|(?P<bare>[^ ()<>]+) +{_COMMENT} *"
+)
 _EHLO_NAME = re.compile(rf"{_NAME}\.?|{_LITERAL}")
 _HOST = re.compile(rf"{_NAME}\.?")
 # RFC 5321 s4.1.2: esmtp-param. RFC 6533 puts UTF-8 into values (ORCPT).
@@ -41,9 +45,11 @@ MAIL_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
 # RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
 SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 
-_COMMAND = re.compile(r"(?:\A|[\r\n])[ \t]*([A-Za-z]+)([^\r\n]*)")
+_COMMAND = re.compile(r"[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
+MARK = "REQUIRETLS"
 MAX_PATH = 254  # RFC 5321 s4.5.3.1.3: 256 octets with the angle brackets
 
 
@@ -64,13 +70,13 @@ def mailbox(address: str, argument: str) -> str:
     """
     if not isinstance(address, str):
         raise TypeError(f"{argument} must be a str, not {type(address).__name__}")
+    if address in ("", "<>"):  # exactly: a blank is not the null path of a bounce
+        return ""
     _refuse_control(address, argument)
     bare = address.strip(" ")
-    match = _DISPLAY.fullmatch(bare)
-    if match:
-        bare = match["mailbox"]
-    if not bare:
-        return ""
+    display = _DISPLAY.fullmatch(bare)
+    if display:
+        bare = display["angled"] or display["bare"]
     if not _MAILBOX.fullmatch(bare) or smtplib.quoteaddr(bare) != f"<{bare}>":
         raise ValueError(f"{argument} is not one mailbox of RFC 5321 s4.1.2")
     if len(_utf8(bare, argument)) > MAX_PATH:
@@ -78,21 +84,14 @@ def mailbox(address: str, argument: str) -> str:
     return bare
 
 
-def check_envelope(
-    sender: str,
-    recipients: Sequence[str],
-    mail_options: Sequence[str],
-    rcpt_options: Sequence[str],
-) -> None:
+def check_envelope(sender: str, recipients: Sequence[str], mail_options: Sequence[str]) -> None:
     """Refuse an envelope that could not be sent as it stands.
 
     Raises:
-        TypeError: an argument that is not a str, or options that are one.
+        TypeError: an address that is not a str.
         ValueError: bad grammar; ``UnicodeEncodeError`` (which is one) for an address beyond
             ASCII without ``SMTPUTF8`` among ``mail_options`` (RFC 6531 s3.5).
     """
-    check_options(mail_options, "mail_options")
-    check_options(rcpt_options, "rcpt_options")
     paths = [mailbox(sender, "from_addr")]
     for number, recipient in enumerate(recipients):
         paths.append(mailbox(recipient, f"to_addrs[{number}]"))
@@ -103,21 +102,22 @@ def check_envelope(
             path.encode("ascii")
 
 
-def check_options(options: Iterable[str], argument: str) -> None:
-    """Refuse ESMTP parameters that are not ``keyword`` or ``keyword=value``.
+def checked_options(options: Iterable[str], argument: str) -> tuple[str, ...]:
+    """Return ESMTP parameters as a tuple, each ``keyword`` or ``keyword=value``.
 
     Raises:
-        TypeError: a str instead of a sequence of them.
+        TypeError: a str instead of several.
         ValueError: bad grammar, or a value for REQUIRETLS, which has none (RFC 8689 s2).
     """
     if isinstance(options, (str, bytes)):
         raise TypeError(f"{argument} must be a sequence of str, not one str")
+    options = tuple(options)
     for number, option in enumerate(options):
         if not isinstance(option, str):
             raise TypeError(f"{argument}[{number}] must be a str, not {type(option).__name__}")
         if "\r" in option or "\n" in option:
             # smtplib's own words for this, options included: they are parameters, no secrets.
-            shown = " ".join(options).replace("\n", "\\n").replace("\r", "\\r")
+            shown = printable(" ".join(options).replace("\n", "\\n").replace("\r", "\\r"))
             raise ValueError(
                 f"command and arguments contain prohibited newline characters: {shown}"
             )
@@ -125,6 +125,23 @@ def check_options(options: Iterable[str], argument: str) -> None:
             raise ValueError(f"{argument}[{number}] is not an esmtp-param of RFC 5321 s4.1.2")
         if option.upper().startswith("REQUIRETLS="):
             raise ValueError("REQUIRETLS takes no value (RFC 8689 s2)")
+    return options
+
+
+def split_mark(options: Iterable[str]) -> tuple[list[str], bool]:
+    """Return the options without REQUIRETLS, and whether it was among them."""
+    others = [option for option in options if option.upper() != MARK]
+    return others, len(others) < len(tuple(options))
+
+
+def refuse_full_return(options: Iterable[str]) -> None:
+    """Refuse RET=FULL for a message with REQUIRETLS: a bounce must not carry its body.
+
+    Raises:
+        ValueError: RFC 8689 section 5 has it disregarded; we do not send what is not meant.
+    """
+    if any(option.upper() == "RET=FULL" for option in options):
+        raise ValueError("RET=FULL contradicts REQUIRETLS (RFC 8689 s5); say RET=HDRS")
 
 
 def check_ehlo_name(name: str) -> None:
@@ -139,15 +156,23 @@ def check_ehlo_name(name: str) -> None:
         raise ValueError("the EHLO name is neither a host name nor an address literal")
 
 
+def usable_ehlo_name(name: str) -> str:
+    """Return this machine's name where it fits EHLO, else the literal that smtplib falls back to.
+
+    What an administrator called the machine (``joe's-mac``) is no mistake of the caller.
+    """
+    return name if _EHLO_NAME.fullmatch(name) else "[127.0.0.1]"
+
+
 def split_host(host: str, port: int) -> tuple[str, int]:
     """Take ``host``, ``host:port``, ``[v6]`` or ``[v6]:port`` apart, once.
 
     Args:
-        host: as given to ``connect()``; a port in it counts only where ``port`` is 0.
+        host: as given to ``connect()``.
         port: 0 for "not given".
 
     Raises:
-        ValueError: a control character or blank, or an impossible host name.
+        ValueError: a control character, or two ports that differ.
         OSError: a port that is not a number, as smtplib raises.
     """
     _refuse_control(host, "host")
@@ -158,11 +183,13 @@ def split_host(host: str, port: int) -> tuple[str, int]:
         host, _, tail = host.partition(":")
     else:
         tail = None
-    if tail is not None and not port:
-        if not (tail.isascii() and tail.isdigit()):
-            raise OSError("nonnumeric port")
-        port = int(tail)
-    return host, port
+    if tail is None:
+        return host, port
+    if not (tail.isascii() and tail.isdigit()):
+        raise OSError("nonnumeric port")
+    if port and int(port) != int(tail):
+        raise ValueError(f"the host names port {tail}, and port={port} was given beside it")
+    return host, int(tail)
 
 
 def reference_name(host: str, argument: str = "host") -> str:
@@ -182,7 +209,10 @@ def reference_name(host: str, argument: str = "host") -> str:
     if ":" in host or host.replace(".", "").isdigit():
         import ipaddress
 
-        return str(ipaddress.ip_address(host.partition("%")[0]))
+        try:
+            return str(ipaddress.ip_address(host.partition("%")[0]))
+        except ValueError:
+            raise ValueError(f"{argument} is neither a host name nor an IP address") from None
     if not _HOST.fullmatch(host):
         raise ValueError(f"{argument} is neither a host name nor an IP address")
     name = host.removesuffix(".").lower()
@@ -208,15 +238,25 @@ def ehlo_keywords(reply: bytes) -> frozenset[str]:
     return frozenset(word.upper() for word in words if word)
 
 
-def commands(text: str | bytes) -> list[tuple[str, str]]:
+def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]]:
     """Return the commands in ``text`` as (verb in upper case, rest of its line).
 
     The text is read as a careless server would read it: a bare CR or LF ends a line too, and
-    blanks before a verb do not hide it.
+    blanks before a verb do not hide it. What begins with no letter has the verb "".
+
+    Raises:
+        ValueError: a control character, or no line end: a server could read the pieces of a
+            command otherwise than we did.
     """
-    if isinstance(text, bytes):
-        text = text.decode("latin-1")
-    return [(verb.upper(), rest) for verb, rest in _COMMAND.findall(text)]
+    if not isinstance(text, str):
+        text = bytes(text).decode("latin-1")
+    if _UNPRINTABLE.search(text):
+        raise ValueError("a command holds a control character")
+    if not text.endswith("\n"):
+        raise ValueError("a command must be sent whole, with its CRLF")
+    lines = re.split(r"[\r\n]+", text)
+    found = (_COMMAND.match(line) for line in lines if line)
+    return [(each[1].upper(), each[2]) for each in found if each]
 
 
 def read_mail(rest: str) -> tuple[bool, bool]:
@@ -229,15 +269,19 @@ def read_mail(rest: str) -> tuple[bool, bool]:
     found = _FROM.fullmatch(rest)
     if not found:
         return False, False
-    parameters = found[2].upper().split()
-    return "REQUIRETLS" in parameters, not found[1]
+    parameters = [word.upper() for word in found[2].split(" ") if word.isascii()]
+    return MARK in parameters, not found[1]
 
 
 def printable(text: bytes | str, limit: int = 200) -> str:
-    """Return foreign text for a message or log: no control characters, at most ``limit`` long."""
+    """Return foreign text for a message or log: only printable, and at most ``limit`` long.
+
+    Control characters, and those that turn or break a line for the reader, are escaped.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "backslashreplace")
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\n", " "))
+    text = text.replace("\n", " ")
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

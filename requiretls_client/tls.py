@@ -32,10 +32,15 @@ def default_context() -> ssl.SSLContext:
     """Return the process's verifying context with certifi's roots; built once, on first use."""
     global _default
     if _default is None:
-        import certifi
-
-        _default = client_context(certifi.where())
+        _default = certifi_context()
     return _default
+
+
+def certifi_context() -> ssl.SSLContext:
+    """Return a new verifying context with certifi's roots."""
+    import certifi
+
+    return client_context(certifi.where())
 
 
 def client_context(cafile: str | None = None) -> ssl.SSLContext:
@@ -78,7 +83,9 @@ def verifies(context: ssl.SSLContext) -> bool:
     return context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
 
 
-def wrap(context: ssl.SSLContext, sock: socket.socket, name: str) -> tuple[ssl.SSLSocket, TLSFacts]:
+def wrap(
+    context: ssl.SSLContext, sock: socket.socket | None, name: str
+) -> tuple[ssl.SSLSocket, TLSFacts]:
     """Make the handshake on ``sock`` for ``name`` and record what it proved.
 
     Args:
@@ -90,7 +97,12 @@ def wrap(context: ssl.SSLContext, sock: socket.socket, name: str) -> tuple[ssl.S
         OSError: ``ssl.SSLError``, a timeout or a broken connection. ``sock`` is of no use then;
             close it.
     """
-    sock.getpeername()  # of a connection that is already reset, ssl (3.11, 3.12) leaks the socket
+    if sock is None:
+        raise ConnectionResetError("the connection is closed")
+    try:
+        sock.getpeername()  # ssl (3.11, 3.12) leaks the socket of a connection already reset
+    except OSError:
+        raise ConnectionResetError("the connection was reset before the handshake") from None
     before = _settings(context)
     wrapped = context.wrap_socket(sock, server_hostname=name or None)
     after = _settings(context)

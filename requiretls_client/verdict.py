@@ -81,6 +81,8 @@ class Verdict:
     @property
     def failed(self) -> Finding | None:
         """The finding that decided a refusal, or None."""
+        if self.allowed:
+            return None
         return next((finding for finding in self.findings if not finding.ok), None)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import PLAIN, RAW, connect, nothing_sent, verbs
@@ -79,16 +80,17 @@ def test_data_in_clear(serve):
     ["FROM:<alice@example.org>", "FROM:<alice@example.org> REQUIRETLS=1", "FROM:<>", "nonsense",
      'FROM:<"x REQUIRETLS y"@example.org>'],
 )  # fmt: skip
-def test_unmarked_mail_on_a_strict_session(serve, message, unmarked):
+@pytest.mark.parametrize("verb", ["MAIL", "SEND", "soml", "SAML"])
+def test_unmarked_mail_on_a_strict_session(serve, message, verb, unmarked):
     """N01: MAIL without the mark is the caller's mistake; the session stays usable."""
     server = serve()
     with connect(server, require_tls=True) as smtp:
         with pytest.raises(rt.RequireTLSMisuse):
-            smtp.docmd("MAIL", unmarked)
+            smtp.docmd(verb, unmarked)
         with pytest.raises(ValueError, match="REQUIRETLS"):
-            smtp.docmd("MAIL", unmarked)
+            smtp.docmd(verb, unmarked)
         smtp.send_message(message)
-    assert verbs(server).count("MAIL") == 1
+    assert [verb for verb in verbs(server) if verb in ("MAIL", "SEND", "SOML", "SAML")] == ["MAIL"]
     assert "REQUIRETLS" in server.ledger[0].parameters
 
 
@@ -142,3 +144,124 @@ def test_subclass_with_its_own_sendmail(serve, message):
         smtp.send_message(message, require_tls=True)
     assert nothing_sent(server)
     assert nothing_sent(good)
+
+
+def test_options_from_a_generator(serve, message):
+    """A generator of options is read once; the mark in it is not lost."""
+    server = serve()
+    with connect(server) as smtp:
+        smtp.sendmail("a@b.c", "d@e.f", RAW, (o for o in ["REQUIRETLS"]), iter([]))
+        smtp.send_message(message, mail_options=iter(["requiretls"]))
+        smtp.mail("a@b.c", (o for o in ["REQUIRETLS"]))
+    assert ["REQUIRETLS" in item.parameters for item in server.ledger] == [True, True]
+    assert [item.tls for item in server.ledger] == [True, True]
+    assert "MAIL" not in verbs(server, "plain")
+
+
+@pytest.mark.parametrize("sender", ["   ", "Alice <>", " <>"])
+def test_blank_sender_is_no_bounce(serve, sender):
+    """Ruling 11, 15: only the null path itself waives the keyword."""
+    server = serve(tls_extensions=PLAIN)
+    with connect(server) as smtp, pytest.raises(ValueError, match="from_addr"):
+        smtp.sendmail(sender, "b@c.d", RAW, require_tls=True)
+    assert nothing_sent(server)
+
+
+def test_tls_shut_down_under_us(serve, message):
+    """A socket that was unwrapped sends in clear again; the handshake then proves nothing."""
+    server = serve()
+    smtp = connect(server, require_tls=True)
+    smtp.sock.unwrap()
+    assert not smtp.judge().allowed
+    with pytest.raises(rt.TLSNotEstablished):
+        smtp.send_message(message)
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
+def test_reconnecting_in_the_middle(serve):
+    """A message that requires nothing does not loosen connect() and login() of the session."""
+
+    class Again(rt.SMTP):
+        def mail(self, *args):
+            self.connect(server.host, server.port)
+            self.login("user", "secret")
+            return super().mail(*args)
+
+    server = serve(users={"user": "secret"}, extensions=["AUTH PLAIN"])
+    with connect(server, Again, require_tls=True) as smtp:
+        smtp.sendmail("a@b.c", "d@e.f", RAW, require_tls=False)
+    assert "AUTH" not in verbs(server, "plain")
+    assert [item.tls for item in server.ledger] == [True]
+
+
+def test_login_round_connect(serve):
+    """Ruling 1c: a message that requires nothing does not open login() of a strict session."""
+
+    class Again(rt.SMTP):
+        def mail(self, *args):
+            smtplib.SMTP.connect(self, server.host, server.port)
+            self.login("user", "secret")
+
+    server = serve(users={"user": "secret"}, extensions=["AUTH PLAIN"])
+    with connect(server, Again, require_tls=True) as smtp, pytest.raises(rt.RequireTLSError):
+        smtp.sendmail("a@b.c", "d@e.f", RAW, require_tls=False)
+    assert nothing_sent(server)
+
+
+def test_two_threads_take_turns(serve):
+    """B10, M10: a strict and an ordinary message in two threads do not loosen each other."""
+    server = serve()
+    with connect(server, require_tls=True) as smtp, ThreadPoolExecutor(8) as pool:
+        strict = [i % 2 == 0 for i in range(60)]
+        list(pool.map(lambda s: smtp.sendmail("a@b.c", "d@e.f", RAW, require_tls=s), strict))
+        assert smtp.judge().allowed
+        smtp.sendmail("a@b.c", "d@e.f", RAW)
+    marks = ["REQUIRETLS" in item.parameters for item in server.ledger]
+    assert marks.count(True) == 31
+    assert marks[-1]
+
+
+def test_content_is_no_command(serve):
+    """What a subclass streams after 354 is content, whatever it looks like."""
+
+    class Streaming(rt.SMTP):
+        def data(self, msg):
+            assert self.docmd("DATA")[0] == 354
+            for line in msg.splitlines(keepends=True):
+                self.send(line[:3])
+                self.send(line[3:])
+            self.send(b".\r\n")
+            return self.getreply()
+
+    server = serve()
+    body = b"Mail-Followup-To: x@y.z\r\n\r\nMAIL FROM:<a@b>\r\nAUTH PLAIN x\r\n"
+    with connect(server, Streaming, require_tls=True) as smtp:
+        smtp.sendmail("a@b.c", "d@e.f", body)
+        with pytest.raises(rt.RequireTLSMisuse):
+            smtp.docmd("MAIL", "FROM:<a@b>")
+    assert server.ledger[0].content == body
+
+
+def test_server_cannot_open_content_by_itself(serve):
+    """A server that answers 354 or 334 to something else does not switch the guard off."""
+    server = serve(script={"EHLO": b"354 go on\r\n", "NOOP": b"334 \r\n"})
+    smtp = rt.SMTP(timeout=5, require_tls=True)
+    smtplib.SMTP.connect(smtp, server.host, server.port)
+    for command in ("EHLO x", "NOOP"):
+        smtp.docmd(command)
+    with pytest.raises(rt.RequireTLSError):
+        smtp.docmd("MAIL", "FROM:<a@b>")
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
+def test_refused_return_of_the_body(serve):
+    """E11: RET=FULL beside REQUIRETLS is a ValueError, in every way to ask."""
+    server = serve()
+    with connect(server) as smtp:
+        with pytest.raises(ValueError, match="RET=FULL"):
+            smtp.sendmail("a@b.c", "d@e.f", RAW, ["RET=FULL"], require_tls=True)
+        with pytest.raises(ValueError, match="RET=FULL"):
+            smtp.mail("a@b.c", ["RET=FULL", "REQUIRETLS"])
+    assert nothing_sent(server)

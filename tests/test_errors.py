@@ -40,6 +40,7 @@ def test_every_error_is_an_smtp_exception(cls):
         (errors.RequireTLSNotOffered, smtplib.SMTPNotSupportedError),
         (errors.TLSNotEstablished, ssl.SSLError),
         (errors.CertificateNotVerified, errors.TLSNotEstablished),
+        (errors.CertificateNotVerified, ssl.SSLCertVerificationError),
         (errors.RequireTLSMisuse, ValueError),
     ],
 )

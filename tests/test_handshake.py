@@ -7,10 +7,10 @@ import ssl
 import warnings
 
 import pytest
-from support import WAYS, connect, lax_context, nameless_context, nothing_sent, verbs
+from support import CA_AT_HAND, WAYS, connect, lax_context, nameless_context, nothing_sent, verbs
 
 import requiretls_client as rt
-from requiretls_client.testing import CA, Server
+from requiretls_client.testing import Server
 
 
 @pytest.mark.parametrize("cls", [rt.SMTP, rt.SMTP_SSL, rt.LMTP])
@@ -20,7 +20,7 @@ def test_context_that_cannot_verify(cls):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             listener.settimeout(0)
             with pytest.raises(ValueError, match="SSL context that verifies"):
-                cls(*listener.getsockname(), context=context, require_tls=True)
+                cls(*listener.getsockname(), timeout=1, context=context, require_tls=True)
             with pytest.raises(BlockingIOError):
                 listener.accept()
 
@@ -69,22 +69,47 @@ def test_settings_changed_after_the_handshake(serve, message):
     assert nothing_sent(server)
 
 
-def test_settings_changed_during_the_handshake(serve, message):
-    """Ruling 1b: the settings count as they were before the handshake and behind it."""
+class Shifty(ssl.SSLContext):
+    """A context whose settings are changed while it makes a handshake."""
 
-    class Shifty(ssl.SSLContext):
-        def wrap_socket(self, *args, **options):
-            self.check_hostname = False
-            self.verify_mode = ssl.CERT_NONE
-            try:
-                return super().wrap_socket(*args, **options)
-            finally:
-                self.verify_mode = ssl.CERT_REQUIRED if self.heal_before else ssl.CERT_NONE
-                self.check_hostname = self.heal_before
+    during = after = None
 
-    server = serve(certificate=CA().issue("other.test"))
+    def wrap_socket(self, *args, **options):
+        """Change, make the handshake, change again."""
+        self.set(*self.during)
+        try:
+            return super().wrap_socket(*args, **options)
+        finally:
+            self.set(*self.after)
+
+    def set(self, verify_mode, check_hostname):
+        """Set both, in the order that ssl allows."""
+        self.check_hostname = False
+        self.verify_mode = verify_mode
+        self.check_hostname = check_hostname
+
+
+STRICT, NAMELESS, LAX = (
+    (ssl.CERT_REQUIRED, True),
+    (ssl.CERT_REQUIRED, False),
+    (ssl.CERT_NONE, False),
+)
+
+
+@pytest.mark.parametrize(
+    "weak", [NAMELESS, LAX, (ssl.CERT_OPTIONAL, True)], ids=["nameless", "lax", "optional"]
+)
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_settings_changed_during_the_handshake(serve, message, weak, when):
+    """Ruling 1b: the settings must be good before the handshake and still be behind it."""
+    server = serve(certificate=CA_AT_HAND.issue("localhost"))
     context = Shifty(ssl.PROTOCOL_TLS_CLIENT)
-    context.heal_before = False
+    context.load_verify_locations(cadata=CA_AT_HAND.pem.decode())
+    context.hostname_checks_common_name = False
+    before, context.during, context.after = (
+        (weak, weak, STRICT) if when == "before" else (STRICT, weak, weak)
+    )
+    context.set(*before)
     smtp = connect(server, context=context)
     with pytest.raises(rt.CertificateNotVerified):
         smtp.send_message(message, require_tls=True)

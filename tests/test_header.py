@@ -139,10 +139,14 @@ def test_marked_message(cls):
         ("From: a@b\r\n\r\nbody", "TLS-Required: No\r\nFrom: a@b\r\n\r\nbody"),
         ("\r\nbody", "TLS-Required: No\r\n\r\nbody"),
         ("\nbody", "TLS-Required: No\r\n\nbody"),
+        (
+            "From alice Mon Nov 23\nTo: b@c\n\nbody",
+            "From alice Mon Nov 23\nTLS-Required: No\r\nTo: b@c\n\nbody",
+        ),
         ("just text", "TLS-Required: No\r\n\r\njust text"),
         ("", "TLS-Required: No\r\n\r\n"),
     ],
-    ids=["header", "no-header", "no-header-lf", "only-text", "empty"],
+    ids=["header", "no-header", "no-header-lf", "mbox", "only-text", "empty"],
 )
 @pytest.mark.parametrize("form", [str, str.encode], ids=["str", "bytes"])
 def test_marked_raw(text, want, form):
@@ -151,6 +155,20 @@ def test_marked_raw(text, want, form):
     assert marked == form(want)
     parsed = message_from_bytes(marked if isinstance(marked, bytes) else marked.encode())
     assert parsed.get_all("TLS-Required") == ["No"]
+
+
+@pytest.mark.parametrize("cls", [EmailMessage, Message])
+def test_recipients(cls):
+    """The addresses are those that smtplib reads, without the empty ones."""
+    message = cls()
+    message["To"] = "undisclosed-recipients:;"
+    message["Cc"] = "Carl <carl@example.net>, dora@example.net"
+    message["Bcc"] = "eve@example.net"
+    assert header.recipients(message) == ["eve@example.net", "carl@example.net", "dora@example.net"]
+    message["Resent-Date"] = "Mon, 23 Nov 2026 12:00:00 +0000"
+    message["Resent-To"] = "frank@example.net"
+    assert header.recipients(message) == ["frank@example.net"]
+    assert header.recipients(cls()) == []
 
 
 # id, call, option, session, optional, want

@@ -50,6 +50,44 @@ def test_lmtp_data_refused(serve):
         smtp.sendmail("a@b.c", ["one@x.y"], RAW)
 
 
+def test_lmtp_by_hand(serve):
+    """With the single commands too, data() reads as many replies as there are recipients."""
+    server = serve(lmtp=True, script={".": ["250 2.0.0 ok", "550 5.7.1 no"]})
+    with connect(server, rt.LMTP) as smtp:
+        smtp.ehlo()
+        smtp.mail("a@b.c")
+        smtp.rcpt("one@x.y")
+        smtp.rset()
+        smtp.mail("a@b.c")
+        assert [smtp.rcpt(f"{name}@x.y")[0] for name in ("one", "two")] == [250, 250]
+        assert smtp.data(RAW)[0] == 250
+        assert smtp.noop()[0] == 250, "no reply is left over"
+
+
+def test_lmtp_reconnecting_subclass(serve):
+    """A subclass that reconnects in mail() gets the replies of its own message."""
+
+    class Again(rt.LMTP):
+        def mail(self, *args):
+            self.connect(server.host, server.port)
+            self.ehlo()
+            return super().mail(*args)
+
+    server = serve(lmtp=True, script={".": ["250 2.0.0 ok", "550 5.7.1 no"]})
+    with connect(server, Again) as smtp:
+        assert set(smtp.sendmail("a@b.c", ["one@x.y", "two@x.y"], RAW)) == {"two@x.y"}
+
+
+@pytest.mark.parametrize("form", ["{}:{}", "{}"])
+def test_lmtp_port_in_the_host(serve, form):
+    """LMTP's own default port does not get in the way of a port in the host."""
+    server = serve(lmtp=True)
+    host = form.format(server.host, server.port)
+    port = [] if ":" in host else [server.port]
+    with rt.LMTP(host, *port, timeout=5) as smtp:
+        assert smtp.noop()[0] == 250
+
+
 def test_lmtp_second_message_starts_anew(serve):
     """What was refused of one message is not reported with the next."""
     server = serve(lmtp=True, script={".": ["550 5.7.1 no", "250 2.0.0 ok"]})

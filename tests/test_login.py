@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 
 import pytest
 from support import connect, lax_context, nothing_sent, verbs
@@ -78,3 +79,29 @@ def test_login_is_never_in_clear_where_tls_is_required(serve):
     smtp.close()
     server.wait_idle()
     assert nothing_sent(server)
+
+
+def test_login_through_a_proxy_on_this_machine(serve):
+    """A subclass that dials a proxy on loopback is not talking to loopback."""
+
+    class Proxied(rt.SMTP):
+        def _get_socket(self, host, port, timeout):
+            return socket.create_connection((server.host, server.port), timeout)
+
+    server = serve(users={USER: PASSWORD}, extensions=["AUTH PLAIN"])
+    with (
+        Proxied("mail.example.com", 25, timeout=5) as smtp,
+        pytest.raises(rt.TLSNotEstablished, match="clear text"),
+    ):
+        smtp.login(USER, PASSWORD)
+    assert nothing_sent(server)
+
+
+def test_answers_to_a_challenge_are_no_commands(serve):
+    """A user name whose base64 looks like a verb (HCC is SEND) logs in."""
+    server = serve(users={"HCC": PASSWORD})
+    with connect(server, require_tls=True) as smtp:
+        smtp.user, smtp.password = "HCC", PASSWORD
+        assert smtp.auth("LOGIN", smtp.auth_login, initial_response_ok=False)[0] == 235
+        with pytest.raises(rt.RequireTLSMisuse):
+            smtp.docmd("SEND", "FROM:<a@b.c>")

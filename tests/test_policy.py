@@ -69,8 +69,15 @@ REFUSED = [
      "requiretls:nostarttls"),
     ("RT-04-certificate", stopped("certificate"), CERTIFICATE, 550, "5.7.10", False,
      "requiretls:nocertmatch"),
-    ("SID-01-no-name", stopped("no_name"), CERTIFICATE, 550, "5.7.10", False,
-     "requiretls:nocertmatch"),
+    ("SID-01-no-name", stopped("no_name"), NO_TLS, 550, "5.7.10", False,
+     "requiretls:nostarttls"),
+    ("SID-02-common-name-beside-an-ip-san",
+     with_tls(common_name_allowed=True, san_kinds=frozenset({"IP Address"})), CERTIFICATE, 550,
+     "5.7.10", False, "requiretls:nocertmatch"),
+    ("SID-02-common-name-beside-a-dns-san",
+     replace(with_tls(server_hostname="192.0.2.1", common_name_allowed=True), host="192.0.2.1"),
+     CERTIFICATE, 550, "5.7.10", False, "requiretls:nocertmatch"),
+    ("botched", stopped("botched"), NO_TLS, 550, "5.7.10", False, "requiretls:nostarttls"),
     ("RT-04-chain-not-demanded", with_tls(verify_required=False), CERTIFICATE, 550, "5.7.10",
      False, "requiretls:nocertmatch"),
     ("RT-04-name-not-demanded", with_tls(check_hostname=False), CERTIFICATE, 550, "5.7.10", False,
@@ -121,8 +128,7 @@ def test_refusal(facts, error, code, status, temporary, word):
     assert verdict.failed.fix, "a refusal says what to do"
     assert "RFC" in str(raised)
     assert verdict.failed.fix in str(raised)
-    if facts.host:
-        assert HOST in str(raised)
+    assert (facts.host or "server") in str(raised)
 
 
 ALLOWED = [
@@ -131,8 +137,10 @@ ALLOWED = [
     ("BCP-01-tls-1.2", with_tls(version="TLSv1.2"), False, True, "requiretls"),
     ("SID-02-cn-matching-on-with-dns-san", with_tls(common_name_allowed=True), False, True,
      "requiretls"),
-    ("12-ip-san", with_tls(common_name_allowed=True, san_kinds=frozenset({"IP Address"})), False,
-     True, "requiretls"),
+    ("12-ip-san",
+     replace(with_tls(server_hostname="192.0.2.1", common_name_allowed=True,
+                      san_kinds=frozenset({"IP Address"})), host="192.0.2.1"),
+     False, True, "requiretls"),
     ("RT-13-null-path-offered", GOOD, True, True, "requiretls"),
     ("RT-13-null-path-not-offered", replace(GOOD, keywords=frozenset()), True, False,
      "requiretls:none"),
@@ -189,8 +197,9 @@ def test_ordinary_mail(facts, allowed):
         (with_tls(verify_required=False), "encrypted"),
         (replace(GOOD, tls=None, foreign_tls=True), "encrypted"),
         (stopped("certificate"), "none"),
+        (with_tls(version="TLSv1.1"), "encrypted"),
     ],
-    ids=["clear", "good", "unverified", "foreign", "refused"],
+    ids=["clear", "good", "unverified", "foreign", "refused", "tls-1.1"],
 )
 def test_tls_level(facts, level):
     """The TLS level is none, encrypted or authenticated."""

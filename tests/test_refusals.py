@@ -89,6 +89,15 @@ def test_refused(serve, message, send, options, error, status, temporary, quits)
         assert (verbs(server)[-1] == "QUIT") is quits
 
 
+def test_starttls_is_not_sent_blindly(serve):
+    """A03: where STARTTLS is not offered it is not tried, and the error says what was missing."""
+    server = serve(**NO_STARTTLS)
+    with pytest.raises(rt.TLSNotEstablished, match="does not offer STARTTLS"):
+        connect(server, require_tls=True)
+    server.wait_idle()
+    assert verbs(server) == ["EHLO", "QUIT"]
+
+
 @pytest.mark.parametrize(
     ("options", "error", "status"),
     [pytest.param(*row[1:4], id=row[0]) for row in REFUSALS],
@@ -108,6 +117,7 @@ CERTIFICATES = [
     ("F02-wrong-name", CA_AT_HAND.issue("mx.example.net")),
     ("F03-common-name-only", CA_AT_HAND.issue(common_name="localhost")),
     ("F03-common-name-with-other-san", CA_AT_HAND.issue("other.test", common_name="localhost")),
+    ("F03-common-name-with-ip-san", CA_AT_HAND.issue("127.0.0.1", common_name="localhost")),
     ("F04-expired", CA_AT_HAND.issue("localhost", expired=True)),
     ("not-yet-valid", CA_AT_HAND.issue("localhost", not_yet=True)),
     ("F06-self-signed", CA_AT_HAND.issue("localhost", self_signed=True)),
@@ -133,6 +143,8 @@ def test_bad_certificate(serve, certificate, implicit, required):
     assert "localhost" in str(caught.value)
     assert "server_hostname" in str(caught.value)
     assert isinstance(caught.value.__cause__, ssl.SSLCertVerificationError)
+    assert caught.value.verify_code == caught.value.__cause__.verify_code
+    assert caught.value.reason == "CERTIFICATE_VERIFY_FAILED"
     assert smtp is None or smtp.sock is None
     server.wait_idle()
     assert nothing_sent(server)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+import subprocess
+import sys
 
 import pytest
 from support import CA_AT_HAND, NO_STARTTLS, PLAIN, connect, lax_context, nothing_sent, verbs
@@ -134,6 +136,29 @@ def test_callers_starttls_after_ours(serve, message):
     assert len(server.ledger) == 1
 
 
+def test_offer_from_before_tls_does_not_count_inside(serve):
+    """RT-05, A07: an EHLO that was read before TLS says nothing about the session inside it."""
+    server = serve(extensions=["REQUIRETLS"])
+    with connect(server) as smtp:
+        smtp.ehlo()
+        smtp.starttls()
+        assert smtp.judge().status == "5.7.30"
+        smtp.ehlo()
+        assert smtp.judge().allowed
+
+
+def test_login_of_an_earlier_connection_does_not_count(serve, message):
+    """A password that crossed another connection in clear is no reason to refuse this one."""
+    server = serve(users={"user": "secret"}, extensions=["AUTH PLAIN"])
+    smtp = connect(server)
+    smtp.login("user", "secret")
+    smtp.close()
+    smtp.connect(server.host, server.port)
+    smtp.send_message(message, require_tls=True)
+    smtp.quit()
+    assert len(server.ledger) == 1
+
+
 def test_knowledge_from_before_tls_is_dropped(serve):
     """STLS-02: extensions and mechanisms that were offered in clear are forgotten."""
     server = serve(extensions=["AUTH PLAIN", "SIZE 5"], tls_extensions=["8BITMIME"])
@@ -145,3 +170,54 @@ def test_knowledge_from_before_tls_is_dropped(serve):
         assert smtp.ehlo_resp is None
         smtp.ehlo()
         assert set(smtp.esmtp_features) == {"8bitmime"}
+
+
+def test_interrupted_starttls(serve, message):
+    """A05: a STARTTLS that an exception cuts short leaves no usable plaintext session."""
+
+    class Interrupted(rt.SMTP):
+        def getreply(self):
+            if self._seen.command == "STARTTLS":
+                raise KeyboardInterrupt
+            return super().getreply()
+
+    server = serve()
+    smtp = connect(server, Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        smtp.starttls()
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        smtp.send_message(message)
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
+@pytest.mark.parametrize("reply", ["500 5.5.1 what", "421 4.3.2 down"])
+def test_trouble_at_quit(serve, message, reply):
+    """Ruling 19: QUIT trouble is silent behind a message that was taken, or another error."""
+    server = serve(script={"QUIT": reply})
+    with connect(server) as smtp:
+        smtp.send_message(message)
+    assert len(server.ledger) == 1
+    with pytest.raises(ZeroDivisionError), connect(server):
+        _ = 1 / 0
+    with pytest.raises(smtplib.SMTPResponseException), connect(server) as smtp:
+        smtp.noop()
+    smtp.connect(server.host, server.port)
+    with pytest.raises(smtplib.SMTPResponseException), smtp:
+        smtp.noop()
+
+
+def test_classes_put_in_place_of_smtplibs():
+    """N04: our classes work where somebody puts them into the smtplib module."""
+    code = """
+import smtplib, sys, requiretls_client as rt
+from requiretls_client.testing import Server
+smtplib.SMTP, smtplib.SMTP_SSL, smtplib.LMTP = rt.SMTP, rt.SMTP_SSL, rt.LMTP
+with Server(implicit_tls=True) as server:
+    context = server.client_context()
+    with smtplib.SMTP_SSL(server.host, server.port, context=context, require_tls=True) as smtp:
+        smtp.sendmail("a@b.c", "d@e.f", b"Subject: x\\r\\n\\r\\nbody\\r\\n")
+    print("REQUIRETLS" in server.ledger[0].parameters)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 import sys
+from email.message import EmailMessage
 
 import pytest
 from support import CA_AT_HAND, PLAIN, RAW, WAYS, connect, lax_context, nothing_sent, verbs
@@ -276,3 +278,47 @@ def test_server_text_is_shown_without_control_characters(serve, message):
     assert "\x07" not in shown
     assert r"\x1b[2J" in str(caught.value)
     assert len(str(caught.value)) < 700
+
+
+def test_undisclosed_recipients(serve):
+    """A newsletter to nobody in particular reaches those in Bcc, as with smtplib."""
+    server = serve()
+    message = EmailMessage()
+    message["From"], message["To"] = "a@example.org", "undisclosed-recipients:;"
+    message["Bcc"] = "b@example.net, c@example.net"
+    with connect(server) as smtp:
+        assert smtp.send_message(message, require_tls=True) == {}
+    assert server.ledger[0].recipients == ("b@example.net", "c@example.net")
+    assert b"Bcc" not in server.ledger[0].content
+
+
+def test_receipt_keeps_its_host(serve, message):
+    """The receipt is about the connection of its message, whatever connect() is told later."""
+    server = serve()
+    with connect(server) as smtp:
+        smtp.starttls()
+        smtp.send_message(message)
+        smtp.connect("127.0.0.1", server.port)
+        assert smtp.last_verdict.host == "localhost"
+        assert smtp.last_verdict.tls_level == "authenticated"
+        with pytest.raises(ValueError, match="from_addr"):
+            smtp.sendmail("a b", "c@d.e", RAW)
+        assert smtp.last_verdict is None
+
+
+def test_machine_name_that_is_no_host_name(serve, message, monkeypatch):
+    """What this machine is called is no reason not to send."""
+    monkeypatch.setattr(socket, "getfqdn", lambda: "joe's-mac.local")
+    server = serve()
+    with connect(server) as smtp:
+        smtp.send_message(message)
+    assert server.commands()[0] == "ehlo [127.0.0.1]"
+
+
+def test_bytes_like_messages(serve):
+    """What smtplib takes as a message, a bytearray for one, goes out unchanged."""
+    server = serve()
+    with connect(server) as smtp:
+        smtp.sendmail("a@b.c", "d@e.f", bytearray(RAW), tls_optional=True)
+        smtp.sendmail("a@b.c", "d@e.f", bytearray(RAW), require_tls=True)
+    assert [item.content.endswith(RAW) for item in server.ledger] == [True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from types import SimpleNamespace
 
 import certifi
 import pytest
@@ -18,9 +19,9 @@ def no_default(monkeypatch):
     monkeypatch.setattr(tls, "_default", None)
 
 
-def test_default_context(no_default):
+def test_default_context():
     """BCP-01, BCP-04, SID-02: chain, name, TLS 1.2, no common names, no renegotiation."""
-    context = tls.default_context()
+    context = tls.client_context()
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert context.check_hostname
     assert not context.hostname_checks_common_name
@@ -46,6 +47,23 @@ def test_roots_are_certifis(no_default):
     assert tls.default_context().get_ca_certs(binary_form=True) == context.get_ca_certs(
         binary_form=True
     )
+
+
+def test_strict_on_any_build(monkeypatch):
+    """BCP-01, BCP-07, BCP-08: weaker defaults of this Python or OpenSSL do not get through."""
+
+    weak = ssl.SSLContext
+
+    def build(protocol):
+        context = weak(protocol)
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.options &= ~ssl.OP_NO_COMPRESSION
+        return context
+
+    monkeypatch.setattr(tls, "ssl", SimpleNamespace(**{**vars(ssl), "SSLContext": build}))
+    test_default_context()
+    test_cipher_suites()
 
 
 def test_cipher_suites():

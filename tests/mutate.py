@@ -1,0 +1,485 @@
+#!/usr/bin/env python3
+"""Take each clause of the guard out in turn; some test must fail, or nobody would miss it.
+
+usage: tests/mutate.py [NAME ...]     (from an environment that tests/run has made)
+
+Prints a line for each guard with the tests that missed it first. Exit status 0 only if every
+guard was missed. Not part of tests/run: it runs the suites of the session some 70 times.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SECONDS = 120  # a mutant that hangs has been missed too
+
+# name of the guard, module, text as it stands, text without the guard
+MUTATIONS = [
+    (
+        'chain-demanded', 'policy',
+        'if not tls.verify_required:',
+        'if False:',
+    ),
+    (
+        'name-demanded', 'policy',
+        'if not tls.check_hostname:',
+        'if False:',
+    ),
+    (
+        'name-is-the-one-meant', 'policy',
+        'if tls.server_hostname != host:',
+        'if False:',
+    ),
+    (
+        'a-name-at-all', 'policy',
+        '    if not host:\n        return "there',
+        '    if False:\n        return "there',
+    ),
+    (
+        'not-resumed', 'policy',
+        'if tls.session_reused:',
+        'if False:',
+    ),
+    (
+        'no-common-name', 'policy',
+        'if tls.common_name_allowed and',
+        'if False and',
+    ),
+    (
+        'own-handshake', 'policy',
+        'elif facts.tls is None:\n        problem =',
+        'elif facts.tls is None:\n        problem = None\n    elif False:\n        problem =',
+    ),
+    (
+        'tls-1.2', 'policy',
+        'and facts.tls.version in VERSIONS:',
+        'and True:',
+    ),
+    (
+        'login-in-clear', 'policy',
+        'if not facts.cleartext_login:',
+        'if True:',
+    ),
+    (
+        'keyword-inside-tls', 'policy',
+        'if KEYWORD in facts.keywords:\n        text',
+        'if True:\n        text',
+    ),
+    (
+        'null-path-only', 'policy',
+        '    if null_path:\n',
+        '    if True:\n',
+    ),
+    (
+        '454-is-temporary', 'policy',
+        'return "4.7.10" if later else "5.7.10"',
+        'return "5.7.10"',
+    ),
+    (
+        'settings-before', 'tls',
+        'verified = before[0] and after[0]',
+        'verified = after[0]',
+    ),
+    (
+        'settings-behind', 'tls',
+        'verified = before[0] and after[0]',
+        'verified = before[0]',
+    ),
+    (
+        'name-setting-before', 'tls',
+        'check_hostname=before[1] and after[1]',
+        'check_hostname=after[1]',
+    ),
+    (
+        'name-setting-behind', 'tls',
+        'check_hostname=before[1] and after[1]',
+        'check_hostname=before[1]',
+    ),
+    (
+        'default-no-common-name', 'tls',
+        'context.hostname_checks_common_name = False',
+        'pass',
+    ),
+    (
+        'default-tls-1.2', 'tls',
+        'context.minimum_version = ssl.TLSVersion.TLSv1_2',
+        'pass',
+    ),
+    (
+        'default-ciphers', 'tls',
+        'context.set_ciphers(_CIPHERS)',
+        'pass',
+    ),
+    (
+        'whole-keyword', 'syntax',
+        'line.split(" ", 1)[0] for line in lines',
+        'line[:10] for line in lines',
+    ),
+    (
+        'not-the-greeting-line', 'syntax',
+        '.split("\\n")[1:]',
+        '.split("\\n")',
+    ),
+    (
+        'void-lines', 'syntax',
+        'lines if not _CONTROL.search(line))',
+        'lines)',
+    ),
+    (
+        'hidden-commands', 'syntax',
+        '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)(.*)"',
+        '_COMMAND = re.compile(r"([A-Za-z]*)(.*)"',
+    ),
+    (
+        'old-mail-verbs', 'syntax',
+        '{"MAIL", "SEND", "SOML", "SAML"}',
+        '{"MAIL"}',
+    ),
+    (
+        'mark-behind-the-path', 'syntax',
+        '    return MARK in parameters, not found[1]',
+        '    return MARK in rest.upper(), not found[1]',
+    ),
+    (
+        'address-control', 'syntax',
+        '    _refuse_control(address, argument)\n',
+        '',
+    ),
+    (
+        'address-grammar', 'syntax',
+        'if not _MAILBOX.fullmatch(bare) or',
+        'if',
+    ),
+    (
+        'option-grammar', 'syntax',
+        'if not _OPTION.fullmatch(option):',
+        'if False:',
+    ),
+    (
+        'mark-has-no-value', 'syntax',
+        'if option.upper().startswith("REQUIRETLS="):',
+        'if False:',
+    ),
+    (
+        'host-control', 'syntax',
+        '    _refuse_control(host, "host")\n',
+        '',
+    ),
+    (
+        'printable', 'syntax',
+        'text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)',
+        'pass',
+    ),
+    (
+        'one-field', 'header',
+        'if len(values) > 1:',
+        'if False:',
+    ),
+    (
+        'value-no', 'header',
+        'if not _VALUE.fullmatch(values[0]):',
+        'if False:',
+    ),
+    (
+        'field-name', 'header',
+        'if not _FIELD_NAME.fullmatch(name):',
+        'if False:',
+    ),
+    (
+        'contradiction', 'header',
+        'if (call or option) and optional:',
+        'if False:',
+    ),
+    (
+        'choke-point', 'connection',
+        'if self.sock is not None and not self._seen.content:',
+        'if False:',
+    ),
+    (
+        'mail-checked', 'connection',
+        'if verb in syntax.MAIL_VERBS:',
+        'if False:',
+    ),
+    (
+        'mail-judged', 'connection',
+        '        if not verdict.allowed:\n            self._refuse(verdict)\n        if verdict.requiretls and not marked:',
+        '        if verdict.requiretls and not marked:',
+    ),
+    (
+        'unmarked-mail', 'connection',
+        'if verdict.requiretls and not marked:',
+        'if False:',
+    ),
+    (
+        'auth-checked', 'connection',
+        'elif verb == "AUTH":',
+        'elif False:',
+    ),
+    (
+        'auth-judged', 'connection',
+        'raise errors.refusal(verdict, "login() was refused")',
+        'pass',
+    ),
+    (
+        'auth-never-excused-when-required', 'connection',
+        'excused=not required and (local',
+        'excused=(local',
+    ),
+    (
+        'auth-noted', 'connection',
+        'self._seen.cleartext_login = True',
+        'pass',
+    ),
+    (
+        'only-setup-in-clear', 'connection',
+        'elif self._requires and verb not in syntax.SETUP_VERBS:',
+        'elif False:',
+    ),
+    (
+        'tls-of-this-socket', 'connection',
+        'if seen.tls and seen.tls[0] is sock else None',
+        'if seen.tls else None',
+    ),
+    (
+        'ehlo-of-this-socket', 'connection',
+        'and seen.ehlo and seen.ehlo[0] is sock else None',
+        'and seen.ehlo else None',
+    ),
+    (
+        'ehlo-inside-tls', 'connection',
+        'return seen[1:] if seen and seen[0] is self.sock else None',
+        'return seen[1:] if seen else None',
+    ),
+    (
+        'forget-on-close', 'connection',
+        '            self._seen = Seen()\n            self._forget_ehlo()\n',
+        '            self._seen = Seen()\n',
+    ),
+    (
+        'forget-facts-on-close', 'connection',
+        '            self._seen = Seen()\n            self._forget_ehlo()\n',
+        '            self._forget_ehlo()\n',
+    ),
+    (
+        'forget-at-starttls', 'connection',
+        '        self._forget_ehlo()\n        return code, reply',
+        '        return code, reply',
+    ),
+    (
+        '220-only', 'connection',
+        '        if code != 220:\n            raise Blocked',
+        '        if code >= 500:\n            raise Blocked',
+    ),
+    (
+        'no-helo', 'connection',
+        '            if code != 250:\n                raise Blocked("ehlo"',
+        '            if False:\n                raise Blocked("ehlo"',
+    ),
+    (
+        'starttls-offered', 'connection',
+        'if "STARTTLS" not in syntax.ehlo_keywords(reply):',
+        'if False:',
+    ),
+    (
+        'injected', 'connection',
+        'if self._has_unread_bytes():',
+        'if False:',
+    ),
+    (
+        'close-after-refusal', 'connection',
+        '        finally:\n            self.close()\n\n    def _ref',
+        '        finally:\n            pass\n\n    def _ref',
+    ),
+    (
+        'name-follows-connect', 'connection',
+        '        self._host = host\n',
+        '',
+    ),
+    (
+        'verify-in-connect', 'connection',
+        'if code == 220 and (self._session_requires or self._requires):',
+        'if False:',
+    ),
+    (
+        'refusal-quits', 'connection',
+        '                self.docmd("QUIT")\n',
+        '                pass\n',
+    ),
+    (
+        'context-at-hand', 'session',
+        'if not verifies(context):',
+        'if False:',
+    ),
+    (
+        'mail-adds-the-mark', 'session',
+        '                    others.append(syntax.MARK)\n',
+        '                    pass\n',
+    ),
+    (
+        'requirement-restored', 'session',
+        'self.connection._message_requires = self.before',
+        'pass',
+    ),
+    (
+        'sendmail-secures', 'session',
+        'receipt = self._secure(null_path=null_path)',
+        'receipt = self.judge()',
+    ),
+    (
+        'starttls-refused-closes', 'session',
+        '            self._leave()\n            self._ended',
+        '            self._ended',
+    ),
+    (
+        'starttls-once', 'session',
+        '        if isinstance(self.sock, ssl.SSLSocket):  # RFC',
+        '        if False:  # RFC',
+    ),
+    (
+        'own-handshake-of-smtp-ssl', 'session',
+        'sock = super(_StockSSL, self)._get_socket(host, port, timeout)',
+        'return super()._get_socket(host, port, timeout)',
+    ),
+    (
+        'lmtp-reads-every-reply', 'session',
+        '        replies += [self.getreply() for _ in accepted[1:]]\n',
+        '',
+    ),
+    (
+        'control-characters', 'syntax',
+        'if _UNPRINTABLE.search(text):',
+        'if False:',
+    ),
+    (
+        'whole-commands', 'syntax',
+        'if not text.endswith("\\n"):',
+        'if False:',
+    ),
+    (
+        'null-path-exactly', 'syntax',
+        'if address in ("", "<>"):',
+        'if address.strip() in ("", "<>", "Alice <>"):',
+    ),
+    (
+        'return-of-the-body', 'syntax',
+        'if any(option.upper() == "RET=FULL" for option in options):',
+        'if False:',
+    ),
+    (
+        'options-read-once', 'syntax',
+        '    options = tuple(options)\n',
+        '',
+    ),
+    (
+        'tls-still-up', 'connection',
+        'self.sock.version() is not None',
+        'True',
+    ),
+    (
+        'content-needs-its-command', 'connection',
+        '(seen.command, code) in (("DATA", 354), ("AUTH", 334))',
+        'code in (354, 334)',
+    ),
+    (
+        'session-beats-message-at-login', 'connection',
+        'required = self._session_requires or self._requires',
+        'required = self._requires',
+    ),
+    (
+        'session-beats-message-at-connect', 'connection',
+        '(self._session_requires or self._requires)',
+        'self._requires',
+    ),
+    (
+        'proxy-is-not-local', 'connection',
+        'local = self._dials_as_smtplib() and',
+        'local =',
+    ),
+    (
+        'interrupted-starttls', 'connection',
+        '            self.close()\n            raise\n\n    def _switch',
+        '            raise\n\n    def _switch',
+    ),
+    (
+        'turns', 'session',
+        'self.connection._turn.acquire()',
+        'pass',
+    ),
+    (
+        'quit-behind-a-message', 'session',
+        'if args[0] is None and not self._delivered:',
+        'if True:',
+    ),
+    (
+        'tls-version-at-login', 'policy',
+        'and facts.tls.version in VERSIONS\n    return',
+        '\n    return',
+    ),
+]  # fmt: skip
+
+SUITES = [
+    "test_policy", "test_header", "test_syntax", "test_session", "test_refusals", "test_handshake",
+    "test_choke_point", "test_reuse", "test_tls_required", "test_login", "test_lmtp",
+    "test_bad_input", "test_tls",
+]  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    """Try the mutations of these names, or all; return the exit status."""
+    chosen = [row for row in MUTATIONS if not names or row[0] in names]
+    rows = [("nothing", "policy", "", ""), *chosen]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda row: try_out(*row), rows))
+    sound, *missed = results
+    if sound:
+        print(f"without any mutation there are failures: {sound}")
+        return 1
+    return 0 if all(missed) else 1
+
+
+def try_out(name: str, module: str, old: str, new: str) -> str:
+    """Break a copy of the package and run the suites; return what failed, or ""."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        ignore = shutil.ignore_patterns("__pycache__", "real")
+        for part in ("requiretls_client", "tests"):
+            shutil.copytree(ROOT / part, copy / part, ignore=ignore)
+        shutil.copy(ROOT / "setup.cfg", copy)
+        path = copy / "requiretls_client" / f"{module}.py"
+        source = path.read_text()
+        if old and source.count(old) != 1:
+            sys.exit(f"{name}: {source.count(old)} places in {module}.py look like this guard")
+        path.write_text(source.replace(old, new) if old else source)
+        failed = failures(copy)
+    print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
+    return failed
+
+
+def failures(copy: Path) -> str:
+    """Run the suites in a copy; return the first tests that failed, "" if none did."""
+    command = [sys.executable, "-m", "pytest", "--maxfail=2", "-q", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, *(f"tests/{name}.py" for name in SUITES)],
+            cwd=copy,
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return "(hung)"
+    return ", ".join(re.findall(r"^(?:FAILED|ERROR) tests/\S+?::(\S+)", done.stdout, re.M))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
