@@ -200,6 +200,7 @@ def test_login_round_connect(serve):
 
     class Again(rt.SMTP):
         def mail(self, *args):
+            self.close()
             smtplib.SMTP.connect(self, server.host, server.port)
             self.login("user", "secret")
 

@@ -11,7 +11,7 @@ import pytest
 import requiretls_client as rt
 from requiretls_client.testing import Server
 
-ADDRESS = "192.0.2.25"  # RFC 5737: documentation only; here it leads nowhere but to ourselves
+ADDRESS = "203.0.113.25"  # RFC 5737: documentation only; here it leads nowhere but to ourselves
 SIOCSIFADDR = 0x8916
 USER, PASSWORD = "user", "canary-password"
 
