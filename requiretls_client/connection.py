@@ -72,6 +72,7 @@ class Connection(smtplib.SMTP):
     _seen = Seen()
     _delivered = False  # whether a message was taken on this connection
     _ended = ""  # why a refusal closed the session, for whoever goes on using the object
+    _farewell: Reply | None = None  # the server's, for a caller who still says quit()
     _receipt: Verdict | tuple[str, Seen, socket.socket | None] | None = None
 
     @property
@@ -101,7 +102,7 @@ class Connection(smtplib.SMTP):
         if not host.startswith("/"):  # LMTP: a Unix socket
             host, port = syntax.split_host(host, port)
         self.close()
-        self._ended = ""
+        self._ended, self._farewell = "", None
         self._delivered = False
         self._host = host
         self._reference_name()  # an unusable name is an error before anything is dialled
@@ -127,17 +128,29 @@ class Connection(smtplib.SMTP):
 
     def _leave(self, *, usable: bool = True) -> None:
         """QUIT where the session still understands it, and close (RFC 8689 s4.2.1)."""
+        reply = 221, b"2.0.0 the connection was closed"
         try:
             if usable and self.sock is not None:
                 timeout = self.sock.gettimeout()
                 self.sock.settimeout(
                     QUIT_SECONDS if timeout is None else min(timeout, QUIT_SECONDS)
                 )
-                self.docmd("QUIT")
+                reply = self.docmd("QUIT")
         except OSError:  # and so any SMTPException: trouble at QUIT changes no verdict
             pass
         finally:
             self.close()
+            self._farewell = reply
+
+    def quit(self) -> Reply:
+        """Say QUIT as smtplib does; after a refusal, which has said it already, agree once.
+
+        So ``finally: smtp.quit()`` does not hide the refusal behind a lost connection.
+        """
+        if self.sock is None and self._farewell is not None:
+            reply, self._farewell = self._farewell, None
+            return reply
+        return super().quit()
 
     def _reference_name(self) -> str:
         """Return the name that the caller meant: A-label or IP address; "" for a Unix socket."""

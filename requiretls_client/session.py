@@ -8,6 +8,7 @@ are the messages.
 
 from __future__ import annotations
 
+import functools
 import smtplib
 import socket
 import ssl
@@ -19,38 +20,43 @@ from requiretls_client.connection import Blocked, Connection, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from email.message import Message
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TypeVar
 
     from requiretls_client.connection import Reply
 
+    Method = TypeVar("Method", bound=Callable[..., Any])
     SourceAddress = tuple[bytearray | bytes | str, int]
 
 _DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
-
-
 _stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
 _StockSSL = smtplib.SMTP_SSL
 
 
 class _Message:
-    """One message on its way: what it requires is what the choke point demands meanwhile.
-
-    Two threads with messages for one session take turns.
-    """
+    """One message on its way: what it requires is what the choke point demands meanwhile."""
 
     def __init__(self, connection: SMTP, required: bool) -> None:
         self.connection, self.required = connection, required
 
     def __enter__(self) -> None:
-        self.connection._turn.acquire()
         self.before = self.connection._message_requires
         self.connection._message_requires = self.required
 
     def __exit__(self, *_: object) -> None:
         self.connection._message_requires = self.before
-        self.connection._turn.release()
+
+
+def _in_turn(method: Method) -> Method:
+    """Let two threads that share a session take turns, so that each message is whole."""
+
+    @functools.wraps(method)
+    def taking_turns(self: SMTP, *args: Any, **options: Any) -> Any:
+        with self._turn:
+            return method(self, *args, **options)
+
+    return taking_turns  # type: ignore[return-value]  # of the same signature
 
 
 class SMTP(Connection):
@@ -159,26 +165,7 @@ class SMTP(Connection):
             certfile: str | None = None,
             context: ssl.SSLContext | None = None,
         ) -> Reply:
-            """Put the session into TLS, as smtplib does, and verify chain and name.
-
-            Where ``require_tls`` has started TLS already, the first call agrees and sends
-            nothing. After a failure the session is closed: nothing goes on in clear text.
-
-            Args:
-                keyfile: PEM file of the client's key (deprecated in smtplib).
-                certfile: PEM file of the client's certificate (deprecated in smtplib).
-                context: None means the constructor's, else certifi's roots.
-
-            Returns:
-                Code and text of the reply to STARTTLS.
-
-            Raises:
-                SMTPNotSupportedError: STARTTLS is not offered, or TLS is already up.
-                SMTPResponseException: the server refused it.
-                TLSNotEstablished: the handshake failed; CertificateNotVerified when the
-                    certificate was the reason.
-                ValueError: the context does not verify, and the session requires it.
-            """
+            """Do the same with the arguments of Python 3.11, of which two are deprecated."""
             return self._starttls(_context_of_files(context, keyfile, certfile))
 
     def _starttls(self, context: ssl.SSLContext | None) -> Reply:
@@ -209,6 +196,7 @@ class SMTP(Connection):
 
     # -- messages ------------------------------------------------------------------------------
 
+    @_in_turn
     def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
         """Send MAIL as smtplib does; with REQUIRETLS, and judged again, where it is required.
 
@@ -241,6 +229,7 @@ class SMTP(Connection):
             raise ValueError("recip is empty")
         return super().rcpt(path, options)
 
+    @_in_turn
     def sendmail(
         self,
         from_addr: str,
@@ -310,6 +299,7 @@ class SMTP(Connection):
             syntax.refuse_full_return(others)
         return required
 
+    @_in_turn
     def send_message(
         self,
         msg: Message,
@@ -494,6 +484,7 @@ class LMTP(SMTP, smtplib.LMTP):
                 self._refused[recipient] = reply
         return next((reply for reply in replies if reply[0] == 250), replies[0])
 
+    @_in_turn
     def sendmail(
         self,
         from_addr: str,

@@ -410,8 +410,8 @@ MUTATIONS = [
     ),
     (
         'turns', 'session',
-        'self.connection._turn.acquire()',
-        'pass',
+        'with self._turn:',
+        'if True:',
     ),
     (
         'quit-behind-a-message', 'session',

@@ -11,6 +11,7 @@ import pytest
 from support import CA_AT_HAND, NO_STARTTLS, PLAIN, connect, lax_context, nothing_sent, verbs
 
 import requiretls_client as rt
+from requiretls_client.testing import reset
 
 
 def test_reconnected_object_knows_nothing(serve, message):
@@ -170,6 +171,27 @@ def test_knowledge_from_before_tls_is_dropped(serve):
         assert smtp.ehlo_resp is None
         smtp.ehlo()
         assert set(smtp.esmtp_features) == {"8bitmime"}
+
+
+def test_quit_after_a_refusal(serve, message):
+    """``finally: smtp.quit()`` does not hide the refusal; the second quit() is smtplib's error."""
+    server = serve(tls_extensions=PLAIN)
+    smtp = connect(server)
+    with pytest.raises(rt.RequireTLSNotOffered):
+        smtp.send_message(message, require_tls=True)
+    assert smtp.quit() == (221, b"2.0.0 Goodbye")
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        smtp.quit()
+    assert verbs(server).count("QUIT") == 1
+
+
+def test_quit_after_a_broken_handshake(serve):
+    """Where QUIT could not be said any more, quit() agrees all the same."""
+    server = serve(script={"HANDSHAKE": reset})
+    smtp = connect(server)
+    with pytest.raises(rt.TLSNotEstablished):
+        smtp.starttls()
+    assert smtp.quit()[0] == 221
 
 
 def test_interrupted_starttls(serve, message):

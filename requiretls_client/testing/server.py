@@ -105,10 +105,10 @@ class Server:
 
     @property
     def port(self) -> int:
-        """TCP port it listens on; 0 for a Unix socket. RuntimeError before the start."""
+        """TCP port it listens or listened on; 0 for a Unix socket. RuntimeError before start()."""
         if self._listener is None:
             raise RuntimeError("the server is not running")
-        return 0 if self._unix_path else int(self._listener.getsockname()[1])
+        return self._port
 
     @functools.cached_property
     def certificate(self) -> Certificate:
@@ -172,6 +172,7 @@ class Server:
             _ = self.context  # here, not in a client's thread: trustme may be missing
         self._listener = self._listen()
         self._listener.setblocking(False)
+        self._port = 0 if self._unix_path else int(self._listener.getsockname()[1])
         self._alarm, self._alarm_bell = socket.socketpair()
         self._acceptor = threading.Thread(target=self._serve, name="smtp-acceptor", daemon=True)
         self._acceptor.start()

@@ -290,8 +290,6 @@ def test_flask_mail_requires_it_of_one_message(postfix311, token):
 def test_flask_mail_is_refused_one_message(postfix311, token):
     """The refusal of one message reaches the caller of Flask-Mail, which says quit() on top."""
     job = Job("hidden.real.test", 25, token, strict=False)
-    with pytest.raises(smtplib.SMTPException, match="does not offer REQUIRETLS") as caught:
+    with pytest.raises(rt.RequireTLSNotOffered):
         by_flask_mail(job, mail_options=["REQUIRETLS"])
-    found = [caught.value, caught.value.__context__]
-    assert any(isinstance(error, rt.RequireTLSNotOffered) for error in found)
     assert postfix311.mail_commands(token) == []
