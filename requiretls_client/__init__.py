@@ -39,12 +39,13 @@ from requiretls_client.errors import (
     RequireTLSNotOffered,
     TLSNotEstablished,
 )
-from requiretls_client.session import LMTP, SMTP, SMTP_SSL
+from requiretls_client.session import SMTP, SMTP_SSL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from requiretls_client.lmtp import LMTP
     from requiretls_client.tls import unverified_context
     from requiretls_client.verdict import Finding, Verdict
 
@@ -83,6 +84,7 @@ __all__ = [
 
 # Loaded on first use: a cron job that only sends does not pay for them.
 _LAZY = {
+    "LMTP": "requiretls_client.lmtp",
     "Finding": "requiretls_client.verdict",
     "Verdict": "requiretls_client.verdict",
     "unverified_context": "requiretls_client.tls",
@@ -99,3 +101,8 @@ def __getattr__(name: str) -> Any:
         return getattr(_smtplib, name)
     except AttributeError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    """Return the names that are here, those that load late among them."""
+    return sorted({*globals(), *__all__})

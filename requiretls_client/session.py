@@ -1,4 +1,4 @@
-"""``SMTP``, ``SMTP_SSL`` and ``LMTP``: smtplib's classes that send with REQUIRETLS or refuse.
+"""``SMTP`` and ``SMTP_SSL``: smtplib's classes that send with REQUIRETLS or refuse.
 
 They talk as smtplib does and add one promise: a message with ``require_tls`` leaves with
 REQUIRETLS on its MAIL command over a session that meets RFC 8689 section 4.2.1, or it does not
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Method = TypeVar("Method", bound=Callable[..., Any])
     SourceAddress = tuple[bytearray | bytes | str, int]
 
-_DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
 _StockSSL = smtplib.SMTP_SSL
 
@@ -48,7 +48,7 @@ class _Message:
         self.connection._message_requires = self.before
 
 
-def _in_turn(method: Method) -> Method:
+def in_turn(method: Method) -> Method:
     """Let two threads that share a session take turns, so that each message is whole."""
 
     @functools.wraps(method)
@@ -86,7 +86,7 @@ class SMTP(Connection):
         host: str = "",
         port: int = 0,
         local_hostname: str | None = None,
-        timeout: float = _DEFAULT_TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         source_address: SourceAddress | None = None,
         *,
         require_tls: bool = False,
@@ -196,7 +196,7 @@ class SMTP(Connection):
 
     # -- messages ------------------------------------------------------------------------------
 
-    @_in_turn
+    @in_turn
     def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
         """Send MAIL as smtplib does; with REQUIRETLS, and judged again, where it is required.
 
@@ -229,7 +229,7 @@ class SMTP(Connection):
             raise ValueError("recip is empty")
         return super().rcpt(path, options)
 
-    @_in_turn
+    @in_turn
     def sendmail(
         self,
         from_addr: str,
@@ -299,7 +299,7 @@ class SMTP(Connection):
             syntax.refuse_full_return(others)
         return required
 
-    @_in_turn
+    @in_turn
     def send_message(
         self,
         msg: Message,
@@ -347,7 +347,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
             port: int = 0,
             local_hostname: str | None = None,
             *,
-            timeout: float = _DEFAULT_TIMEOUT,
+            timeout: float = DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             require_tls: bool = False,
@@ -377,7 +377,7 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
             local_hostname: str | None = None,
             keyfile: str | None = None,
             certfile: str | None = None,
-            timeout: float = _DEFAULT_TIMEOUT,
+            timeout: float = DEFAULT_TIMEOUT,
             source_address: SourceAddress | None = None,
             context: ssl.SSLContext | None = None,
             *,
@@ -412,114 +412,6 @@ class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
         except BaseException:
             sock.close()
             raise
-
-
-class LMTP(SMTP, smtplib.LMTP):
-    """``smtplib.LMTP``, with all that :class:`SMTP` adds; RFC 2033, on TCP or a Unix socket.
-
-    An LMTP server answers once per accepted recipient after the final dot. smtplib reads the
-    first answer only and reports the others as sent; here each one counts.
-    """
-
-    def __init__(
-        self,
-        host: str = "",
-        port: int = smtplib.LMTP_PORT,
-        local_hostname: str | None = None,
-        source_address: SourceAddress | None = None,
-        timeout: float = _DEFAULT_TIMEOUT,
-        *,
-        require_tls: bool = False,
-        context: ssl.SSLContext | None = None,
-        server_hostname: str | None = None,
-        allow_cleartext_auth: bool = False,
-    ) -> None:
-        """Take smtplib's arguments and those of :class:`SMTP`."""
-        if port == smtplib.LMTP_PORT and host.count(":") == 1:
-            port = 0  # the default; the host names its own
-        self._accepted: list[str] = []  # recipients of the open transaction
-        self._refused: dict[str, Reply] = {}
-        super().__init__(
-            host,
-            port,
-            local_hostname,
-            timeout,
-            source_address,
-            require_tls=require_tls,
-            context=context,
-            server_hostname=server_hostname,
-            allow_cleartext_auth=allow_cleartext_auth,
-        )
-
-    def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
-        """Send MAIL as :meth:`SMTP.mail` does, and begin a new list of recipients."""
-        self._accepted, self._refused = [], {}
-        return super().mail(sender, options)
-
-    def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
-        """Send RCPT as :meth:`SMTP.rcpt` does, and note who is accepted."""
-        code, reply = super().rcpt(recip, options)
-        if code in (250, 251):
-            self._accepted.append(recip)
-        else:
-            self._refused[recip] = code, reply
-        return code, reply
-
-    def rset(self) -> Reply:
-        """Send RSET as smtplib does; nobody is accepted any more."""
-        self._accepted = []
-        return super().rset()
-
-    def data(self, msg: Any) -> Reply:
-        """Send DATA and the content, and read one reply per accepted recipient (RFC 2033 s4.2).
-
-        Returns:
-            The first reply that accepts; the first of all when none does.
-        """
-        accepted, self._accepted = self._accepted, []
-        replies = [super().data(msg)]
-        replies += [self.getreply() for _ in accepted[1:]]
-        for recipient, reply in zip(accepted, replies, strict=False):
-            if reply[0] != 250:
-                self._refused[recipient] = reply
-        return next((reply for reply in replies if reply[0] == 250), replies[0])
-
-    @_in_turn
-    def sendmail(
-        self,
-        from_addr: str,
-        to_addrs: str | Sequence[str],
-        msg: Any,
-        mail_options: Sequence[str] = (),
-        rcpt_options: Sequence[str] = (),
-        *,
-        require_tls: bool | None = None,
-        tls_optional: bool = False,
-    ) -> dict[str, Reply]:
-        """Send one message; the result names those refused after the final dot too.
-
-        Arguments and errors are those of :meth:`SMTP.sendmail`.
-
-        Raises:
-            SMTPRecipientsRefused: also when every recipient was refused after the final dot.
-        """
-        self._refused = {}
-        to_addrs = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        try:
-            super().sendmail(
-                from_addr,
-                to_addrs,
-                msg,
-                mail_options,
-                rcpt_options,
-                require_tls=require_tls,
-                tls_optional=tls_optional,
-            )
-        except smtplib.SMTPDataError:
-            if set(to_addrs) <= set(self._refused):
-                raise smtplib.SMTPRecipientsRefused(dict(self._refused)) from None
-            raise
-        return dict(self._refused)
 
 
 def _check_context(context: ssl.SSLContext | None, required: bool) -> None:

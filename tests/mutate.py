@@ -349,7 +349,7 @@ MUTATIONS = [
         'return super()._get_socket(host, port, timeout)',
     ),
     (
-        'lmtp-reads-every-reply', 'session',
+        'lmtp-reads-every-reply', 'lmtp',
         '        replies += [self.getreply() for _ in accepted[1:]]\n',
         '',
     ),

@@ -13,11 +13,13 @@ FLOORS = {
     "errors": 0, "facts": 0, "verdict": 0,
     "header": 1, "policy": 1, "syntax": 1,
     "tls": 2,
-    "connection": 3, "session": 3,
+    "connection": 3, "session": 3, "lmtp": 3,
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
 }  # fmt: skip
-WITHIN = {("errors", "verdict"), ("session", "connection"), ("cli", "testing"), ("cli", "__init__"),
-          ("pytest_plugin", "testing"), ("__main__", "cli")}  # fmt: skip
+WITHIN = {
+    ("errors", "verdict"), ("session", "connection"), ("lmtp", "session"), ("cli", "testing"),
+    ("cli", "__init__"), ("pytest_plugin", "testing"), ("__main__", "cli"),
+}  # fmt: skip
 NO_IO = {"socket", "ssl", "dns", "requests", "sqlite3", "asyncio", "threading", "subprocess",
          "time", "os"}  # fmt: skip
 
