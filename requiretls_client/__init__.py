@@ -34,6 +34,8 @@ from smtplib import (
 
 from requiretls_client.errors import (
     CertificateNotVerified,
+    DeliveryUnknown,
+    ReplyError,
     RequireTLSError,
     RequireTLSMisuse,
     RequireTLSNotOffered,
@@ -59,7 +61,9 @@ __all__ = [
     "SMTP_SSL",
     "SMTP_SSL_PORT",
     "CertificateNotVerified",
+    "DeliveryUnknown",
     "Finding",
+    "ReplyError",
     "RequireTLSError",
     "RequireTLSMisuse",
     "RequireTLSNotOffered",

@@ -8,11 +8,13 @@ does not deserve (RFC 8689 section 2, RFC 4954 section 14).
 
 from __future__ import annotations
 
+import os
 import smtplib
 import socket
 import ssl
 
 from requiretls_client import errors, syntax
+from requiretls_client.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,13 +27,12 @@ if TYPE_CHECKING:
 
 # After these the session still understands QUIT; after the others its bytes mean nothing.
 USABLE = frozenset({"ehlo", "not_offered", "no_name", "refused"})
-QUIT_SECONDS = 5.0  # a server that does not answer QUIT holds nobody longer
 
 
 class Seen:
     """What this connection has shown. A new connection gets a new, empty one (RFC 3207 s4.2)."""
 
-    __slots__ = ("cleartext_login", "command", "content", "ehlo", "tls", "unclaimed_tls")
+    __slots__ = ("cleartext_login", "ehlo", "tls", "unclaimed_tls")
 
     def __init__(self) -> None:
         """Know nothing."""
@@ -39,8 +40,6 @@ class Seen:
         self.ehlo: tuple[socket.socket, int, bytes] | None = None  # the reply, on that socket
         self.cleartext_login = False  # AUTH went out without verified TLS
         self.unclaimed_tls = False  # we started TLS; the caller's own starttls() may yet come
-        self.command = ""  # verb of the last command sent
-        self.content = False  # what is sent next is content of that command, no command itself
 
 
 class Blocked(Exception):
@@ -61,7 +60,7 @@ class Blocked(Exception):
         return Obstacle(self.kind, self.text, self.reply and self.reply[0], self.temporary)
 
 
-class Connection(smtplib.SMTP):
+class Connection(Wire):
     """The guarded wire under :class:`~requiretls_client.session.SMTP`; not used on its own."""
 
     context: ssl.SSLContext | None = None
@@ -114,7 +113,9 @@ class Connection(smtplib.SMTP):
     def close(self) -> None:
         """Close the connection and forget what it showed."""
         try:
-            if isinstance(self.sock, ssl.SSLSocket):
+            # Not in a forked child: the session is still the parent's.
+            pipe = self._pipe
+            if isinstance(self.sock, ssl.SSLSocket) and (not pipe or pipe.pid == os.getpid()):
                 _send_close_notify(self.sock)
         finally:
             super().close()
@@ -131,10 +132,6 @@ class Connection(smtplib.SMTP):
         reply = 221, b"2.0.0 the connection was closed"
         try:
             if usable and self.sock is not None:
-                timeout = self.sock.gettimeout()
-                self.sock.settimeout(
-                    QUIT_SECONDS if timeout is None else min(timeout, QUIT_SECONDS)
-                )
                 reply = self.docmd("QUIT")
         except OSError:  # and so any SMTPException: trouble at QUIT changes no verdict
             pass
@@ -171,20 +168,15 @@ class Connection(smtplib.SMTP):
         """
         if self.sock is None and self._ended:
             raise smtplib.SMTPServerDisconnected(self._ended)
-        if self.sock is not None and not self._seen.content:
-            for verb, rest in syntax.commands(s):
-                self._check_command(verb, rest)
-                self._seen.command = verb
-                self._seen.content = verb == "BDAT"  # its octets follow at once (RFC 3030 s2)
+        pipe = self._current_pipe()
+        if pipe is None or pipe.content:
+            return super().send(s)
+        verb = ""
+        for verb, rest in syntax.commands(s):
+            self._check_command(verb, rest)
         super().send(s)
-
-    def getreply(self) -> Reply:
-        """Read a reply as smtplib does, and note whether it opens the content of a command."""
-        seen = self._seen
-        code, text = super().getreply()
-        # Only for a command that has passed the guard; the server cannot open it by itself.
-        seen.content = (seen.command, code) in (("DATA", 354), ("AUTH", 334))
-        return code, text
+        pipe.command = verb
+        pipe.content = verb == "BDAT"  # its octets follow at once (RFC 3030 s2)
 
     def _check_command(self, verb: str, rest: str) -> None:
         if verb in syntax.MAIL_VERBS:
@@ -242,8 +234,11 @@ class Connection(smtplib.SMTP):
         syntax.check_ehlo_name(name or self.local_hostname)
         self._seen.ehlo = None
         code, reply = super().ehlo(name)
-        if self.sock is not None:
-            self._seen.ehlo = self.sock, code, reply
+        pipe = self._current_pipe()
+        if pipe is not None:
+            # As it came: smtplib strips the blanks that tell a keyword from something like it.
+            lines = pipe.last.lines if pipe.last else [reply]
+            self._seen.ehlo = pipe.sock, code, b"\n".join(lines)
         return code, reply
 
     def helo(self, name: str = "") -> Reply:
@@ -323,11 +318,11 @@ class Connection(smtplib.SMTP):
             self._reach_ehlo_inside_tls()
         except Blocked as found:
             blocked = found
+        except errors.ReplyError as error:
+            blocked = Blocked("botched", str(error))
+            blocked.__cause__ = error
         except smtplib.SMTPServerDisconnected as error:
             blocked = Blocked("lost", syntax.printable(str(error)), temporary=True)
-            blocked.__cause__ = error
-        except smtplib.SMTPResponseException as error:  # a line too long
-            blocked = Blocked("botched", f"{error.smtp_code} {syntax.printable(error.smtp_error)}")
             blocked.__cause__ = error
         facts = self._facts(blocked.obstacle() if blocked else None)
         verdict = judge_session(facts, null_path=null_path)
@@ -379,9 +374,6 @@ class Connection(smtplib.SMTP):
             raise Blocked("refused", _shown(code, reply), (code, reply))
         if self._has_unread_bytes():
             raise Blocked("injected", "clear text waited behind the reply to STARTTLS")
-        if self.file is not None:
-            self.file.close()
-            self.file = None
         self.sock = self._handshake(context, self.sock)
         self._forget_ehlo()
         return code, reply
@@ -406,19 +398,6 @@ class Connection(smtplib.SMTP):
     def _refuse_nameless(self, context: ssl.SSLContext) -> None:
         if context.check_hostname and not self._reference_name():
             raise Blocked("no_name", "there is no name to verify")
-
-    def _has_unread_bytes(self) -> bool:
-        """Tell whether bytes already wait behind the reply just read (RFC 3207 s6)."""
-        if self.file is None or self.sock is None:
-            return False
-        timeout = self.sock.gettimeout()
-        self.sock.settimeout(0)
-        try:
-            return bool(self.file.peek(1))
-        except OSError:
-            return False  # a broken connection: the handshake will say so
-        finally:
-            self.sock.settimeout(timeout)
 
 
 def facts_of(

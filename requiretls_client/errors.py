@@ -3,15 +3,19 @@
 ::
 
     smtplib.SMTPException
-    └── RequireTLSError                                 .code .status .temporary .domain .host
-        │                                               .findings .explain() .as_dict()
-        ├── RequireTLSNotOffered (SMTPNotSupportedError)  550 5.7.30  keyword missing inside TLS
-        ├── RequireTLSMisuse (ValueError)                 550 5.7.10  MAIL by hand, without the mark
-        └── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
-            └── CertificateNotVerified (ssl.SSLCertVerificationError)
-                                                          550 5.7.10  chain or name
+    ├── RequireTLSError                                 .code .status .temporary .domain .host
+    │   │                                               .findings .explain() .as_dict()
+    │   ├── RequireTLSNotOffered (SMTPNotSupportedError)  550 5.7.30  keyword missing inside TLS
+    │   ├── RequireTLSMisuse (ValueError)                 550 5.7.10  MAIL by hand, without the mark
+    │   └── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
+    │       └── CertificateNotVerified (ssl.SSLCertVerificationError)
+    │                                                     550 5.7.10  chain or name
+    ├── ReplyError (SMTPServerDisconnected, SMTPResponseException)
+    │   │                                               malformed, mixed, early or endless replies
+    │   └── GreetingError (SMTPConnectError)            the same in the greeting
+    └── DeliveryUnknown (SMTPServerDisconnected)        lost after the message had left
 
-When one is raised, nothing of the message was sent. They pickle and copy with their
+After a RequireTLSError nothing of the message was sent. All of them pickle and copy with their
 fields, and hold no secret and no message content. ``ValueError`` and ``TypeError`` are for the
 caller's own mistakes, and are raised before anything is sent.
 """
@@ -96,6 +100,47 @@ class TLSNotEstablished(RequireTLSError, ssl.SSLError):
 
 class CertificateNotVerified(TLSNotEstablished, ssl.SSLCertVerificationError):
     """The certificate was not verified, in our own handshake, for the name meant (RFC 9525)."""
+
+
+class ReplyError(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
+    """What the server said is no reply to anything (RFC 5321 s4.2); the session is closed.
+
+    Attributes:
+        smtp_code: always -1, which is smtplib's code for a reply that it cannot read.
+        smtp_error: the bytes concerned, unescaped, at most 2,048 of them.
+    """
+
+    def __init__(self, text: str, raw: bytes = b"") -> None:
+        """Carry ``text`` for people and the raw bytes."""
+        self.smtp_code, self.smtp_error = -1, raw[:2048]
+        self.args = text, self.smtp_error  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return str(self.args[0])
+
+
+class GreetingError(ReplyError, smtplib.SMTPConnectError):
+    """The server's greeting is no reply; for code that expects smtplib's ``SMTPConnectError``."""
+
+
+class DeliveryUnknown(smtplib.SMTPServerDisconnected):
+    """The message had left when the connection was lost: it may have been delivered, or not.
+
+    Nothing is sent again by itself. Keep the Message-ID: with it, a second copy can be recognised.
+
+    Attributes:
+        recipients: those whose outcome is unknown.
+        accepted: those who have it for certain (LMTP).
+        refused: those who do not have it: recipient -> (code, text).
+    """
+
+    def __init__(self, text: str) -> None:
+        """Carry ``text``; the session adds the recipients."""
+        super().__init__(text)
+        self.recipients: tuple[str, ...] = ()
+        self.accepted: tuple[str, ...] = ()
+        self.refused: dict[str, tuple[int, bytes]] = {}
 
 
 _BY_STEP = {"requiretls": RequireTLSNotOffered, "certificate": CertificateNotVerified}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import smtplib
 
+from requiretls_client.errors import DeliveryUnknown
 from requiretls_client.session import DEFAULT_TIMEOUT, SMTP, in_turn
 
 TYPE_CHECKING = False
@@ -42,8 +43,6 @@ class LMTP(SMTP, smtplib.LMTP):
         """Take smtplib's arguments and those of :class:`SMTP`."""
         if port == smtplib.LMTP_PORT and host.count(":") == 1:
             port = 0  # the default; the host names its own
-        self._accepted: list[str] = []  # recipients of the open transaction
-        self._refused: dict[str, Reply] = {}
         super().__init__(
             host,
             port,
@@ -56,38 +55,40 @@ class LMTP(SMTP, smtplib.LMTP):
             allow_cleartext_auth=allow_cleartext_auth,
         )
 
-    def mail(self, sender: str, options: Sequence[str] = ()) -> Reply:
-        """Send MAIL as :meth:`SMTP.mail` does, and begin a new list of recipients."""
-        self._accepted, self._refused = [], {}
-        return super().mail(sender, options)
-
-    def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
-        """Send RCPT as :meth:`SMTP.rcpt` does, and note who is accepted."""
-        code, reply = super().rcpt(recip, options)
-        if code in (250, 251):
-            self._accepted.append(recip)
-        else:
-            self._refused[recip] = code, reply
-        return code, reply
-
-    def rset(self) -> Reply:
-        """Send RSET as smtplib does; nobody is accepted any more."""
-        self._accepted = []
-        return super().rset()
-
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content, and read one reply per accepted recipient (RFC 2033 s4.2).
 
         Returns:
             The first reply that accepts; the first of all when none does.
         """
-        accepted, self._accepted = self._accepted, []
+        accepted = self._accepted
         replies = [super().data(msg)]
-        replies += [self.getreply() for _ in accepted[1:]]
+        try:
+            while len(replies) < len(accepted):
+                replies.append(self.getreply())
+        except smtplib.SMTPServerDisconnected as error:
+            raise self._unknown(accepted, replies, error) from error
+        finally:
+            self._accepted = []
+        self._note_refused(accepted, replies)
+        return next((reply for reply in replies if reply[0] == 250), replies[0])
+
+    def _note_refused(self, accepted: Sequence[str], replies: Sequence[Reply]) -> None:
         for recipient, reply in zip(accepted, replies, strict=False):
             if reply[0] != 250:
                 self._refused[recipient] = reply
-        return next((reply for reply in replies if reply[0] == 250), replies[0])
+
+    def _unknown(
+        self, accepted: Sequence[str], replies: Sequence[Reply], cause: Exception
+    ) -> DeliveryUnknown:
+        """Return the error for a connection that was lost between two answers."""
+        self._note_refused(accepted, replies)
+        error = DeliveryUnknown(f"not every recipient's answer came: {cause}")
+        known = zip(accepted, replies, strict=False)
+        error.accepted = tuple(recipient for recipient, reply in known if reply[0] == 250)
+        error.recipients = tuple(accepted[len(replies) :])
+        error.refused = dict(self._refused)
+        return error
 
     @in_turn
     def sendmail(

@@ -17,6 +17,7 @@ from _thread import RLock
 
 from requiretls_client import header, syntax
 from requiretls_client.connection import Blocked, Connection, Seen
+from requiretls_client.errors import DeliveryUnknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,6 +104,8 @@ class SMTP(Connection):
         self._server_hostname = server_hostname
         self._seen = Seen()
         self._turn = RLock()
+        self._accepted: list[str] = []  # recipients of the open transaction
+        self._refused: dict[str, Reply] = {}
         # Without the host: smtplib connects before it sets local_hostname, and the EHLO that
         # require_tls needs at once has to name us.
         _stock_init(
@@ -210,6 +213,8 @@ class SMTP(Connection):
         """
         others, marked = syntax.split_mark(syntax.checked_options(options, "options"))
         path = syntax.mailbox(sender, "sender")
+        self._refuse_owed_reply()
+        self._accepted, self._refused = [], {}
         with _Message(self, self._requires or marked):
             if self._requires:
                 syntax.refuse_full_return(others)
@@ -227,7 +232,31 @@ class SMTP(Connection):
         path = syntax.mailbox(recip, "recip")
         if not path:
             raise ValueError("recip is empty")
-        return super().rcpt(path, options)
+        code, reply = super().rcpt(path, options)
+        if code in (250, 251):
+            self._accepted.append(recip)
+        else:
+            self._refused[recip] = code, reply
+        return code, reply
+
+    def rset(self) -> Reply:
+        """Send RSET as smtplib does; nobody is accepted any more."""
+        self._accepted = []
+        return super().rset()
+
+    def data(self, msg: Any) -> Reply:
+        """Send DATA and the content as smtplib does; only 250 says that the message was taken.
+
+        Raises:
+            SMTPDataError: DATA was refused; nothing of the content was sent.
+            ReplyError: DATA was answered with neither 354 nor a refusal; the same.
+            DeliveryUnknown: the content has left, and no answer says yes or no.
+        """
+        try:
+            return super().data(msg)
+        except DeliveryUnknown as error:
+            error.recipients, error.refused = tuple(self._accepted), dict(self._refused)
+            raise
 
     @in_turn
     def sendmail(
@@ -246,7 +275,8 @@ class SMTP(Connection):
         Args:
             from_addr: reverse path; "" or ``<>`` for a bounce.
             to_addrs: one recipient, or several.
-            msg: the message, header and body: str (ASCII) or bytes.
+            msg: the message, header and body: str (ASCII) or bytes. Every line ends with CRLF
+                on the wire, as RFC 5321 s2.3.8 has it.
             mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``.
             rcpt_options: ESMTP parameters of each RCPT.
             require_tls: enforce RFC 8689 s4.2.1; None means "as the session says".
@@ -257,9 +287,13 @@ class SMTP(Connection):
             accepted.
 
         Raises:
-            ValueError: a bad or contradictory argument; nothing was sent.
+            ValueError: a bad or contradictory argument, a line beyond 998 octets, NUL in the
+                header, or line ends that break a DKIM signature; nothing was sent.
             RequireTLSError: a condition of RFC 8689 does not hold; nothing of the message was
                 sent, and the session is closed.
+            SMTPNotSupportedError: 8-bit octets without 8BITMIME, a header beyond ASCII without
+                SMTPUTF8; nothing of the message was sent.
+            SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
             SMTPException: as smtplib.
         """
         self._receipt = None
@@ -267,6 +301,10 @@ class SMTP(Connection):
         mail_options = syntax.checked_options(mail_options, "mail_options")
         rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
         syntax.check_envelope(from_addr, recipients, mail_options)
+        from requiretls_client import content
+
+        msg = content.raw_bytes(msg)
+        content.check_options(mail_options, msg)
         optional = header.in_raw(msg)
         required = self._decide(require_tls, mail_options, tls_optional or optional)
         if required and (tls_optional or optional):
@@ -278,6 +316,9 @@ class SMTP(Connection):
             if required:
                 null_path = not syntax.mailbox(from_addr, "from_addr")
                 receipt = self._secure(null_path=null_path)
+            self.ehlo_or_helo_if_needed()
+            mail_options = content.mail_options(msg, mail_options, self.has_extn)
+            content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
             self._receipt = receipt or (self._reference_name(), self._seen, self.sock)
         self._delivered = True
@@ -313,8 +354,10 @@ class SMTP(Connection):
     ) -> dict[str, Reply]:
         """Send a message object as smtplib does; with ``require_tls`` under RFC 8689 or not at all.
 
-        The object is not changed. Arguments, result and errors are those of :meth:`sendmail`;
-        addresses that are None are taken from the header, as smtplib does.
+        The object is not changed, and what it is at the call is what is sent. Arguments, result
+        and errors are those of :meth:`sendmail`; addresses that are None are taken from the
+        header, as smtplib does. Parts with long lines, and where the server wants it 8-bit ones,
+        are encoded for the way, unless the message is signed.
         """
         self._receipt = None
         mail_options = syntax.checked_options(mail_options, "mail_options")
@@ -322,12 +365,25 @@ class SMTP(Connection):
         required = self._decide(require_tls, mail_options, tls_optional or optional)
         if tls_optional and not optional:
             msg = header.marked_message(msg)
+        null_path = from_addr in ("", "<>")
+        from requiretls_client import content
+
+        if from_addr is None:
+            from_addr = content.sender(msg)
         if to_addrs is None:
             to_addrs = header.recipients(msg)
+        elif not isinstance(to_addrs, str):
+            to_addrs = list(to_addrs)
+        international = not "".join([from_addr, *to_addrs]).isascii()
+        serialised = content.Serialised(msg, utf8=international)
         with _Message(self, required):
-            if required:  # first: smtplib would ask the EHLO from before TLS for SMTPUTF8
-                self._secure(null_path=from_addr in ("", "<>"))
-            return super().send_message(msg, from_addr, to_addrs, mail_options, rcpt_options)
+            if required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
+                self._secure(null_path=null_path)
+            self.ehlo_or_helo_if_needed()
+            if international:
+                mail_options = content.international_options(mail_options, self.has_extn)
+            raw = serialised.form(mail_options, self.has_extn)
+            return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
 
 
 class SMTP_SSL(SMTP, smtplib.SMTP_SSL):

@@ -199,7 +199,7 @@ def test_interrupted_starttls(serve, message):
 
     class Interrupted(rt.SMTP):
         def getreply(self):
-            if self._seen.command == "STARTTLS":
+            if self._pipe and self._pipe.command == "STARTTLS":
                 raise KeyboardInterrupt
             return super().getreply()
 

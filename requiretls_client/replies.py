@@ -1,0 +1,107 @@
+"""The grammar of SMTP replies, and their limits: bytes in, replies out. Pure.
+
+RFC 5321 section 4.2. A reply has one code, of 2yz to 5yz, on each of its lines; the last line has
+a blank, or nothing, where the others have a dash. Whatever else arrives is :class:`Malformed`:
+what a server means by it is anybody's guess, and a guess could report a message as sent.
+"""
+
+from __future__ import annotations
+
+import re
+
+# RFC 5321 s4.5.3.1.5 has 512 octets for a line; servers with long EHLO lines get four times that.
+MAX_LINE = 2048
+MAX_LINES = 100
+MAX_REPLY = 64 * 1024
+
+_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+
+
+class Malformed(Exception):
+    """What arrived is no reply; ``raw`` holds the bytes concerned, at most one line's worth."""
+
+    def __init__(self, text: str, raw: bytes) -> None:
+        """Carry what is wrong, and with what."""
+        super().__init__(text)
+        self.raw = raw[:MAX_LINE]
+
+
+class Reply:
+    """One complete reply.
+
+    Attributes:
+        code: 200 to 599.
+        lines: the text of each line, without code, separator and line end.
+        raw: the lines as they came, with their line ends.
+    """
+
+    __slots__ = ("code", "lines", "raw")
+
+    def __init__(self, code: int, lines: list[bytes], raw: list[bytes]) -> None:
+        """Hold the parts."""
+        self.code, self.lines, self.raw = code, lines, raw
+
+    @property
+    def text(self) -> bytes:
+        """The text as smtplib returns it: each line stripped, joined with LF."""
+        return b"\n".join(line.strip(b" \t\r\n") for line in self.lines)
+
+
+class Parser:
+    """Cuts a stream of bytes into replies; never holds more than the limits allow.
+
+    Attributes:
+        buffer: what has arrived and belongs to no complete line yet, or to later replies.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.buffer = bytearray()
+        self._raw: list[bytes] = []
+        self._size = 0
+
+    @property
+    def waiting(self) -> bytes:
+        """Everything that has arrived and was not taken."""
+        return b"".join(self._raw) + bytes(self.buffer)
+
+    def feed(self, data: bytes) -> None:
+        """Add what has arrived."""
+        self.buffer += data
+
+    def take(self) -> Reply | None:
+        """Return the next complete reply, or None while it is incomplete.
+
+        Raises:
+            Malformed: bad grammar, two codes in one reply, or a limit exceeded.
+        """
+        while True:
+            end = self.buffer.find(b"\n") + 1
+            if (end or len(self.buffer)) > MAX_LINE:
+                raise Malformed(
+                    f"a reply line is longer than {MAX_LINE} octets", bytes(self.buffer[:MAX_LINE])
+                )
+            if not end:
+                return None
+            line = bytes(self.buffer[:end])
+            del self.buffer[:end]
+            if self._add(line):
+                return self._finish()
+
+    def _add(self, line: bytes) -> bool:
+        """Check one line and keep it; return whether it is the last of its reply."""
+        found = _LINE.fullmatch(line.removesuffix(b"\n").removesuffix(b"\r"))
+        if not found:
+            raise Malformed("a reply line does not begin with a code of 200 to 599", line)
+        if self._raw and self._raw[0][:3] != found[1]:
+            raise Malformed("the lines of one reply have different codes", line)
+        self._raw.append(line)
+        self._size += len(line)
+        if len(self._raw) > MAX_LINES or self._size > MAX_REPLY:
+            raise Malformed(f"a reply is longer than {MAX_LINES} lines or {MAX_REPLY} octets", line)
+        return found[2] != b"-"
+
+    def _finish(self) -> Reply:
+        raw, self._raw, self._size = self._raw, [], 0
+        lines = [line[4:].removesuffix(b"\n").removesuffix(b"\r") for line in raw]
+        return Reply(int(raw[0][:3]), lines, raw)

@@ -1,0 +1,259 @@
+"""Commands out, replies in: smtplib's two lowest methods, in step with the server.
+
+Each reply is read to its end under one deadline and by the grammar of
+:mod:`requiretls_client.replies`. Before a command leaves, nothing may wait to be read: a reply
+that came before its command is never taken for its answer. Whatever breaks the step (a malformed
+reply, an interrupted call, a fork) ends the connection; a connection that is out of step could
+report a message as sent.
+"""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import ssl
+import sys
+import time
+
+from requiretls_client import syntax
+from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import Any
+
+    from requiretls_client.replies import Parser
+    from requiretls_client.replies import Reply as ParsedReply
+
+    Reply = tuple[int, bytes]
+
+# RFC 5321 s4.5.3.2, in seconds, where the caller sets no timeout; "" is the greeting, "." the end
+# of the message. QUIT has 5 s in any case: nothing depends on its reply.
+PATIENCE = {"": 300.0, "MAIL": 300.0, "RCPT": 300.0, "DATA": 120.0, ".": 600.0}
+PATIENCE_ELSE = 300.0
+PATIENCE_BLOCK = 180.0
+PATIENCE_QUIT = 5.0
+
+BLOCK = 64 * 1024  # octets of content that have one timeout to leave in
+_CHUNK = 4096
+
+
+class Pipe:
+    """One socket, and how far both sides are in step on it."""
+
+    __slots__ = ("command", "content", "last", "owed", "parser", "pid", "sock")
+
+    def __init__(self, sock: socket.socket, parser: Parser) -> None:
+        """Begin before the greeting."""
+        self.sock, self.parser = sock, parser
+        self.pid = os.getpid()
+        self.command = ""  # verb of the last command; "." once the content of DATA has left
+        self.content = False  # what is sent next is content of that command, no command itself
+        self.owed = 0  # replies that the server has not given yet
+        self.last: ParsedReply | None = None
+
+
+class Wire(smtplib.SMTP):
+    """The wire under :class:`~requiretls_client.connection.Connection`; not used on its own."""
+
+    _pipe: Pipe | None = None
+
+    def _current_pipe(self) -> Pipe | None:
+        """Return the state of the socket that is connected now; None when none is."""
+        if self.sock is None:
+            return None
+        if self._pipe is None or self._pipe.sock is not self.sock:
+            from requiretls_client.replies import Parser
+
+            self._pipe = Pipe(self.sock, Parser())
+        return self._pipe
+
+    def send(self, s: Any) -> None:
+        """Send as smtplib does, if both sides are in step.
+
+        Raises:
+            ReplyError: the server has said something that nobody asked for; the session is closed.
+            SMTPServerDisconnected: not connected any more, or connected by another process.
+        """
+        pipe = self._current_pipe()
+        if pipe is None:
+            return super().send(s)
+        if pipe.pid != os.getpid():
+            raise smtplib.SMTPServerDisconnected(
+                "the process that connected is another one; call connect() after the fork"
+            )
+        if not pipe.owed:
+            self._refuse_early_reply(pipe)
+        try:
+            if pipe.content and len(s) > BLOCK:
+                self._send_blocks(s)
+            else:
+                super().send(s)
+        except (OSError, ValueError):
+            raise
+        except BaseException:  # interrupted: part of it may have left
+            self.close()
+            raise
+        if not pipe.content:
+            pipe.owed += s.count("\n" if isinstance(s, str) else b"\n")
+        elif pipe.command != "BDAT":
+            pipe.owed = 1
+            if pipe.command == "DATA":
+                pipe.command = "."
+
+    def _send_blocks(self, s: Any) -> None:
+        """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
+        data = s.encode(self.command_encoding) if isinstance(s, str) else s
+        if self.debuglevel > 0:
+            self._print_debug("send:", repr(data))  # type: ignore[attr-defined]
+        sys.audit("smtplib.send", self, data)
+        sock = self.sock
+        assert sock is not None  # noqa: S101 - for the type checker
+        timeout = sock.gettimeout()
+        view = memoryview(data)
+        try:
+            sock.settimeout(PATIENCE_BLOCK if timeout is None else timeout)
+            for start in range(0, len(view), BLOCK):
+                sock.sendall(view[start : start + BLOCK])
+            sock.settimeout(timeout)
+        except OSError as error:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("Server not connected") from error
+
+    def getreply(self) -> Reply:
+        """Read one reply, to its end.
+
+        Returns:
+            Code, and text as smtplib returns it: lines stripped and joined with LF.
+
+        Raises:
+            ReplyError: what came is no reply (RFC 5321 s4.2), or exceeds the limits; the session
+                is closed.
+            SMTPServerDisconnected: the connection ended, or the deadline passed.
+        """
+        pipe = self._current_pipe()
+        if pipe is None:
+            raise smtplib.SMTPServerDisconnected("please run connect() first")
+        reply = self._read_reply(pipe)
+        pipe.last = reply
+        pipe.owed = max(0, pipe.owed - 1)
+        # Only for a command that has passed the guard; the server cannot open it by itself.
+        pipe.content = (pipe.command, reply.code) in (("DATA", 354), ("AUTH", 334))
+        if self.debuglevel > 0:
+            for line in reply.raw:
+                self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
+            shown = f"reply: retcode ({reply.code}); Msg: {reply.text!a}"
+            self._print_debug(shown)  # type: ignore[attr-defined]
+        return reply.code, reply.text
+
+    def _read_reply(self, pipe: Pipe) -> ParsedReply:
+        from requiretls_client.replies import Malformed
+
+        timeout = pipe.sock.gettimeout()
+        limit = _patience(pipe.command, timeout)
+        deadline = time.monotonic() + limit
+        try:
+            while (reply := pipe.parser.take()) is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                pipe.sock.settimeout(left)
+                data = pipe.sock.recv(_CHUNK)
+                if not data:
+                    raise ConnectionError("end of file")
+                pipe.parser.feed(data)
+            pipe.sock.settimeout(timeout)
+        except Malformed as error:
+            self.close()
+            cls = ReplyError if pipe.command else GreetingError
+            raise cls(f"{error}: {syntax.printable(error.raw)}", error.raw) from None
+        except OSError as error:
+            self.close()
+            late = isinstance(error, TimeoutError)
+            why = f"no complete reply within {limit:g} s" if late else str(error)
+            text = f"Connection unexpectedly closed: {why}"
+            raise smtplib.SMTPServerDisconnected(text) from error
+        except BaseException:  # interrupted in the middle of a reply
+            self.close()
+            raise
+        return reply
+
+    def _refuse_early_reply(self, pipe: Pipe) -> None:
+        """Make sure that nothing has come which would be taken for the next command's answer."""
+        try:
+            ended = self._poll(pipe)
+            reply = pipe.parser.take()
+        except Exception:  # malformed too: it was not asked for in any case
+            ended, reply = False, None
+        waiting = pipe.parser.waiting
+        if reply is None and not waiting and not ended:
+            return
+        self.close()
+        if ended or (reply and reply.code == 421):  # RFC 5321 s3.8: it may say so at any time
+            said = f": {syntax.printable(reply.text)}" if reply else ""
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed{said}")
+        raw = b"".join(reply.raw) if reply else waiting
+        raise ReplyError(f"the server said unasked: {syntax.printable(raw)}", raw)
+
+    def _poll(self, pipe: Pipe) -> bool:
+        """Take in what has arrived, without waiting; return whether the server has hung up."""
+        timeout = pipe.sock.gettimeout()
+        pipe.sock.settimeout(0)
+        try:
+            data = pipe.sock.recv(_CHUNK)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False  # a TLS 1.3 ticket makes a socket readable, and says nothing
+        except OSError:
+            return True
+        finally:
+            pipe.sock.settimeout(timeout)
+        pipe.parser.feed(data)
+        return not data
+
+    def _has_unread_bytes(self) -> bool:
+        """Tell whether bytes wait behind the reply just read (RFC 3207 s6)."""
+        pipe = self._current_pipe()
+        if pipe is None:
+            return False
+        self._poll(pipe)
+        return bool(pipe.parser.waiting)
+
+    def _refuse_owed_reply(self) -> None:
+        """Refuse to begin a message while the server still owes a reply: an interrupted call."""
+        pipe = self._current_pipe()
+        if pipe is not None and pipe.owed:
+            self.close()
+            raise ReplyError(f"the reply to {pipe.command} was never read; the session is closed")
+
+    def data(self, msg: Any) -> Reply:
+        """Send DATA and the content as smtplib does; only 354 opens it, and only 250 accepts it.
+
+        Raises:
+            SMTPDataError: DATA was refused; nothing of the content was sent.
+            ReplyError: DATA was answered with neither 354 nor a refusal; the same.
+            DeliveryUnknown: the content has left, and the server's answer did not come or says
+                neither yes nor no. The session is closed.
+        """
+        pipe = self._current_pipe()
+        try:
+            code, text = super().data(msg)
+        except smtplib.SMTPDataError as error:
+            if error.smtp_code >= 400:
+                raise
+            self.close()
+            raise ReplyError(f"DATA was answered with {error.smtp_code}") from None
+        except smtplib.SMTPServerDisconnected as error:
+            if pipe is None or pipe.command != ".":
+                raise
+            raise DeliveryUnknown(f"the answer to the message did not come: {error}") from error
+        if code < 400 and code != 250:
+            self.close()
+            raise DeliveryUnknown(f"the message was answered with {code}, which is not 250")
+        return code, text
+
+
+def _patience(command: str, timeout: float | None) -> float:
+    """Return the seconds that a whole reply may take."""
+    limit = PATIENCE.get(command, PATIENCE_ELSE) if timeout is None else timeout
+    return min(limit, PATIENCE_QUIT) if command == "QUIT" else limit

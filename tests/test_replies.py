@@ -1,0 +1,93 @@
+"""RFC 5321 s4.2: what is a reply, what is none, and how much of it is read."""
+
+from __future__ import annotations
+
+import pytest
+
+from requiretls_client.replies import MAX_LINE, MAX_LINES, Malformed, Parser
+
+
+def parse(data, step=None):
+    """Feed the data, whole or in steps, and return all complete replies."""
+    parser = Parser()
+    replies = []
+    for start in range(0, len(data), step or len(data)):
+        parser.feed(data[start : start + (step or len(data))])
+        while (reply := parser.take()) is not None:
+            replies.append(reply)
+    return replies, parser
+
+
+GOOD = [
+    ("plain", b"250 ok\r\n", [(250, b"ok")]),
+    ("B19-code-only", b"250\r\n", [(250, b"")]),
+    ("B19-empty-lines", b"250-\r\n250 \r\n", [(250, b"\n")]),
+    ("SMTP-09-last-line-bare", b"250-a\r\n250\r\n", [(250, b"a\n")]),
+    ("lf-only", b"250 ok\n", [(250, b"ok")]),
+    ("multi", b"250-mx\r\n250-SIZE 5\r\n250 HELP\r\n", [(250, b"mx\nSIZE 5\nHELP")]),
+    ("SMTP-08-unknown-codes", b"259 a\r\n499 b\r\n599 c\r\n",
+     [(259, b"a"), (499, b"b"), (599, b"c")]),
+    ("dashes-in-text", b"250-a-b\r\n250 -c\r\n", [(250, b"a-b\n-c")]),
+    ("UTF-04-utf8", "250 grüß\r\n".encode(), [(250, "grüß".encode())]),
+    ("cr-in-text", b"250 a\rb\r\n", [(250, b"a\rb")]),
+    ("longest", b"250 " + b"x" * (MAX_LINE - 6) + b"\r\n", [(250, b"x" * (MAX_LINE - 6))]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "want"), [pytest.param(*r[1:], id=r[0]) for r in GOOD])
+@pytest.mark.parametrize("step", [None, 1, 3], ids=["whole", "bytewise", "threes"])
+def test_reply(data, want, step):
+    """A well-formed reply comes out the same however it is cut into segments."""
+    replies, parser = parse(data, step)
+    assert [(reply.code, reply.text) for reply in replies] == want
+    assert b"".join(line for reply in replies for line in reply.raw) == data
+    assert parser.waiting == b""
+
+
+BAD = [
+    ("B07-plus", b"+25 ok\r\n"),
+    ("B07-blank-first", b" 250 ok\r\n"),
+    ("B07-underscore", b"2_5 ok\r\n"),
+    ("B07-two-digits", b"25 ok\r\n"),
+    ("B07-four-digits", b"2500 ok\r\n"),
+    ("B07-199", b"199 ok\r\n"),
+    ("B07-600", b"600 ok\r\n"),
+    ("B07-000", b"000 ok\r\n"),
+    ("B07-arabic-digits", "٢٥٠ ok\r\n".encode()),
+    ("B07-tab", b"250\tok\r\n"),
+    ("B07-equals", b"250=ok\r\n"),
+    ("B07-text", b"hello\r\n"),
+    ("B07-empty-line", b"\r\n"),
+    ("B07-nul", b"25\0 ok\r\n"),
+    ("B05-mixed-codes", b"550-no\r\n250 ok\r\n"),
+    ("B05-mixed-behind", b"250-ok\r\n550 no\r\n"),
+    ("SMTP-09-text-inside", b"250-a\r\nb\r\n250 c\r\n"),
+    ("B16-long-line", b"250 " + b"x" * MAX_LINE + b"\r\n"),
+    ("L05-endless-line", b"250 " + b"x" * 9000),
+    ("L01-endless-lines", b"250-x\r\n" * (MAX_LINES + 1)),
+    ("B16-large-reply", (b"250-" + b"x" * 1500 + b"\r\n") * 60),
+]
+
+
+@pytest.mark.parametrize("data", [pytest.param(r[1], id=r[0]) for r in BAD])
+@pytest.mark.parametrize("step", [None, 1], ids=["whole", "bytewise"])
+def test_malformed(data, step):
+    """What is no reply is an error with the bytes concerned, not a guess."""
+    with pytest.raises(Malformed) as caught:
+        parse(data, step)
+    assert len(caught.value.raw) <= MAX_LINE
+
+
+def test_incomplete():
+    """B20: a reply that has not ended is none, and what has arrived can be seen."""
+    replies, parser = parse(b"250-a\r\n250-b")
+    assert replies == []
+    assert parser.waiting == b"250-a\r\n250-b"
+
+
+def test_bytes_behind_a_reply_wait():
+    """B01: what arrives with a reply and behind it stays there to be found."""
+    parser = Parser()
+    parser.feed(b"250 ok\r\n354 go\r\n250 que")
+    assert parser.take().code == 250
+    assert parser.waiting == b"354 go\r\n250 que"
