@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, TypeVar
 
     from requiretls_client.connection import Reply
+    from requiretls_client.sasl import Scrubber
 
     Method = TypeVar("Method", bound=Callable[..., Any])
     SourceAddress = tuple[bytearray | bytes | str, int]
@@ -113,6 +114,9 @@ class SMTP(Connection):
         )
         if local_hostname is None:
             self.local_hostname = syntax.usable_ehlo_name(self.local_hostname)
+        elif require_tls and local_hostname != syntax.usable_ehlo_name(local_hostname):
+            # EHLO is due at once; without require_tls it is refused when it is due, as in smtplib.
+            raise ValueError("the EHLO name is neither a host name nor an address literal")
         self.context = context
         if host:
             self._connect_or_close(host, port)
@@ -197,6 +201,81 @@ class SMTP(Connection):
         facts = self._facts(blocked.obstacle())
         self._refuse(judge_session(facts, require_tls=self._requires), blocked)
 
+    # -- login ---------------------------------------------------------------------------------
+
+    _scrubber: Scrubber | None = None  # knows the secrets while login() or auth() runs
+    _auth_challenge_count: int  # smtplib's, for auth_login()
+
+    def login(
+        self,
+        user: str,
+        password: str,
+        *,
+        initial_response_ok: bool = True,
+        mechanism: str | None = None,
+    ) -> Reply:
+        """Log in as smtplib does, by the best of SCRAM-SHA-256, PLAIN, LOGIN and CRAM-MD5.
+
+        One attempt: a password that was refused (535) is not sent again by another mechanism.
+        Neither user nor password stays on the object.
+
+        Args:
+            user: user name.
+            password: password; with OAUTHBEARER and XOAUTH2 the access token.
+            initial_response_ok: whether AUTH may carry the first response at once.
+            mechanism: this one and no other; None chooses. ``"OAUTHBEARER"`` and ``"XOAUTH2"``
+                are done only by request.
+
+        Returns:
+            Code and text of the reply: 235, or 503 when somebody has logged in already.
+
+        Raises:
+            ValueError: no such mechanism, or characters that none can carry.
+            TLSNotEstablished: no verified TLS, and not on this machine (RFC 4954 s14).
+            SMTPNotSupportedError: AUTH, or the mechanism, is not offered.
+            SMTPAuthenticationError: the server refused (535: the credentials are wrong), or it
+                failed to prove itself to SCRAM, and the session is closed.
+            SMTPException: as smtplib.
+        """
+        from requiretls_client.login import log_in
+        from requiretls_client.sasl import Hidden
+
+        secret = Hidden(password)
+        del password  # what formats a traceback may show local variables
+        with self._turn:
+            return log_in(
+                self, user, secret, mechanism=mechanism, initial_response_ok=initial_response_ok
+            )
+
+    def auth(
+        self,
+        mechanism: str,
+        authobject: Callable[..., str | None],
+        *,
+        initial_response_ok: bool = True,
+    ) -> Reply:
+        """Run a mechanism that the caller brings, as smtplib does.
+
+        Challenges are strict base64, at most five; an exchange that fails is cancelled.
+
+        Raises:
+            ValueError: ``mechanism`` is no name of one.
+            SMTPAuthenticationError: the server refused, or its challenge was not base64.
+            SMTPException: it asks without end.
+        """
+        from requiretls_client.login import authenticate
+
+        with self._turn:
+            return authenticate(
+                self, mechanism, authobject, initial_response_ok=initial_response_ok
+            )
+
+    def _print_debug(self, *args: Any) -> None:
+        """Print as smtplib does, without credentials, and without content below level 2."""
+        from requiretls_client.login import shown
+
+        super()._print_debug(*shown(self, args))  # type: ignore[misc]
+
     # -- messages ------------------------------------------------------------------------------
 
     @in_turn
@@ -252,8 +331,10 @@ class SMTP(Connection):
             ReplyError: DATA was answered with neither 354 nor a refusal; the same.
             DeliveryUnknown: the content has left, and no answer says yes or no.
         """
+        from requiretls_client.content import raw_bytes
+
         try:
-            return super().data(msg)
+            return super().data(raw_bytes(msg))
         except DeliveryUnknown as error:
             error.recipients, error.refused = tuple(self._accepted), dict(self._refused)
             raise
@@ -296,13 +377,13 @@ class SMTP(Connection):
             SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
             SMTPException: as smtplib.
         """
+        from requiretls_client import content
+
         self._receipt = None
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         mail_options = syntax.checked_options(mail_options, "mail_options")
         rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
         syntax.check_envelope(from_addr, recipients, mail_options)
-        from requiretls_client import content
-
         msg = content.raw_bytes(msg)
         content.check_options(mail_options, msg)
         optional = header.in_raw(msg)
@@ -359,6 +440,8 @@ class SMTP(Connection):
         header, as smtplib does. Parts with long lines, and where the server wants it 8-bit ones,
         are encoded for the way, unless the message is signed.
         """
+        from requiretls_client import content
+
         self._receipt = None
         mail_options = syntax.checked_options(mail_options, "mail_options")
         optional = header.in_message(msg)
@@ -366,8 +449,6 @@ class SMTP(Connection):
         if tls_optional and not optional:
             msg = header.marked_message(msg)
         null_path = from_addr in ("", "<>")
-        from requiretls_client import content
-
         if from_addr is None:
             from_addr = content.sender(msg)
         if to_addrs is None:

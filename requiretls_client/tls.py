@@ -104,7 +104,12 @@ def wrap(
     except OSError:
         raise ConnectionResetError("the connection was reset before the handshake") from None
     before = _settings(context)
-    wrapped = context.wrap_socket(sock, server_hostname=name or None)
+    wrapped = context.wrap_socket(sock, server_hostname=name or None, do_handshake_on_connect=False)
+    try:
+        wrapped.do_handshake()
+    except BaseException:
+        wrapped.close()
+        raise
     after = _settings(context)
     if wrapped.version() is None:  # ... or hands it back without a handshake
         wrapped.close()

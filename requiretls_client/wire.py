@@ -83,9 +83,9 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected(
                 "the process that connected is another one; call connect() after the fork"
             )
-        if not pipe.owed:
-            self._refuse_early_reply(pipe)
         try:
+            if not pipe.owed:
+                self._refuse_early_reply(pipe)
             if pipe.content and len(s) > BLOCK:
                 self._send_blocks(s)
             else:
@@ -99,8 +99,8 @@ class Wire(smtplib.SMTP):
             pipe.owed += s.count("\n" if isinstance(s, str) else b"\n")
         elif pipe.command != "BDAT":
             pipe.owed = 1
-            if pipe.command == "DATA":
-                pipe.command = "."
+            if pipe.command == "DATA" and _ends_content(s):
+                pipe.command, pipe.content = ".", False
 
     def _send_blocks(self, s: Any) -> None:
         """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
@@ -181,33 +181,30 @@ class Wire(smtplib.SMTP):
 
     def _refuse_early_reply(self, pipe: Pipe) -> None:
         """Make sure that nothing has come which would be taken for the next command's answer."""
-        try:
-            ended = self._poll(pipe)
-            reply = pipe.parser.take()
-        except Exception:  # malformed too: it was not asked for in any case
-            ended, reply = False, None
+        ended = self._poll(pipe)
         waiting = pipe.parser.waiting
-        if reply is None and not waiting and not ended:
+        if not (ended or waiting):
             return
         self.close()
-        if ended or (reply and reply.code == 421):  # RFC 5321 s3.8: it may say so at any time
-            said = f": {syntax.printable(reply.text)}" if reply else ""
-            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed{said}")
-        raw = b"".join(reply.raw) if reply else waiting
-        raise ReplyError(f"the server said unasked: {syntax.printable(raw)}", raw)
+        shown = syntax.printable(waiting)
+        if ended or waiting.startswith(b"421"):  # RFC 5321 s3.8: it may say so at any time
+            text = "Connection unexpectedly closed" + (f": {shown}" if waiting else "")
+            raise smtplib.SMTPServerDisconnected(text)
+        raise ReplyError(f"the server said unasked: {shown}", waiting)
 
     def _poll(self, pipe: Pipe) -> bool:
         """Take in what has arrived, without waiting; return whether the server has hung up."""
         timeout = pipe.sock.gettimeout()
-        pipe.sock.settimeout(0)
         try:
-            data = pipe.sock.recv(_CHUNK)
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return False  # a TLS 1.3 ticket makes a socket readable, and says nothing
+            pipe.sock.settimeout(0)
+            try:
+                data = pipe.sock.recv(_CHUNK)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return False  # a TLS 1.3 ticket makes a socket readable, and says nothing
+            finally:
+                pipe.sock.settimeout(timeout)
         except OSError:
             return True
-        finally:
-            pipe.sock.settimeout(timeout)
         pipe.parser.feed(data)
         return not data
 
@@ -251,6 +248,12 @@ class Wire(smtplib.SMTP):
             self.close()
             raise DeliveryUnknown(f"the message was answered with {code}, which is not 250")
         return code, text
+
+
+def _ends_content(s: Any) -> bool:
+    """Tell whether the final dot is in what has just left."""
+    tail = s[-5:].encode("latin-1", "replace") if isinstance(s, str) else bytes(s[-5:])
+    return tail in (b"\r\n.\r\n", b".\r\n")
 
 
 def _patience(command: str, timeout: float | None) -> float:

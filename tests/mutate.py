@@ -200,8 +200,8 @@ MUTATIONS = [
     ),
     (
         'choke-point', 'connection',
-        'if self.sock is not None and not self._seen.content:',
-        'if False:',
+        '            self._check_command(verb, rest)\n',
+        '            pass\n',
     ),
     (
         'mail-checked', 'connection',
@@ -295,8 +295,8 @@ MUTATIONS = [
     ),
     (
         'close-after-refusal', 'connection',
-        '        finally:\n            self.close()\n\n    def _ref',
-        '        finally:\n            pass\n\n    def _ref',
+        '            self.close()\n            self._farewell = reply\n',
+        '            self._farewell = reply\n',
     ),
     (
         'name-follows-connect', 'connection',
@@ -310,7 +310,7 @@ MUTATIONS = [
     ),
     (
         'refusal-quits', 'connection',
-        '                self.docmd("QUIT")\n',
+        '                reply = self.docmd("QUIT")\n',
         '                pass\n',
     ),
     (
@@ -350,8 +350,8 @@ MUTATIONS = [
     ),
     (
         'lmtp-reads-every-reply', 'lmtp',
-        '        replies += [self.getreply() for _ in accepted[1:]]\n',
-        '',
+        'while len(replies) < len(accepted):',
+        'while False:',
     ),
     (
         'control-characters', 'syntax',
@@ -384,9 +384,9 @@ MUTATIONS = [
         'True',
     ),
     (
-        'content-needs-its-command', 'connection',
-        '(seen.command, code) in (("DATA", 354), ("AUTH", 334))',
-        'code in (354, 334)',
+        'content-needs-its-command', 'wire',
+        '(pipe.command, reply.code) in (("DATA", 354), ("AUTH", 334))',
+        'reply.code in (354, 334)',
     ),
     (
         'session-beats-message-at-login', 'connection',
@@ -410,8 +410,8 @@ MUTATIONS = [
     ),
     (
         'turns', 'session',
-        'with self._turn:',
-        'if True:',
+        'with self._turn:\n            return method',
+        'if True:\n            return method',
     ),
     (
         'quit-behind-a-message', 'session',
@@ -423,12 +423,97 @@ MUTATIONS = [
         'and facts.tls.version in VERSIONS\n    return',
         '\n    return',
     ),
+    (
+        'early-replies', 'wire',
+        '            self._refuse_early_reply(pipe)\n',
+        '            pass\n',
+    ),
+    (
+        'one-code-in-a-reply', 'replies',
+        'if self._raw and self._raw[0][:3] != found[1]:',
+        'if False:',
+    ),
+    (
+        'codes-2yz-to-5yz', 'replies',
+        '([2-5][0-9]{2})',
+        '([0-9]{3})',
+    ),
+    (
+        'line-limit', 'replies',
+        'if (end or len(self.buffer)) > MAX_LINE:',
+        'if False:',
+    ),
+    (
+        'reply-limit', 'replies',
+        'if len(self._raw) > MAX_LINES or self._size > MAX_REPLY:',
+        'if False:',
+    ),
+    (
+        'deadline', 'wire',
+        'pipe.sock.settimeout(left)',
+        'pipe.sock.settimeout(limit)',
+    ),
+    (
+        'only-354', 'wire',
+        '            if error.smtp_code >= 400:\n                raise\n',
+        '            raise\n',
+    ),
+    (
+        'only-250', 'wire',
+        'if code < 400 and code != 250:',
+        'if False:',
+    ),
+    (
+        'unknown-behind-the-dot', 'wire',
+        'if pipe is None or pipe.command != ".":',
+        'if True:',
+    ),
+    (
+        'known-before-the-dot', 'wire',
+        'if pipe is None or pipe.command != ".":',
+        'if False:',
+    ),
+    (
+        'reply-never-read', 'wire',
+        'if pipe is not None and pipe.owed:',
+        'if False:',
+    ),
+    (
+        'forked-child', 'wire',
+        'if pipe.pid != os.getpid():',
+        'if False:',
+    ),
+    (
+        'forked-child-says-no-goodbye', 'connection',
+        'and (not pipe or pipe.pid == os.getpid())',
+        '',
+    ),
+    (
+        'interrupted-reading', 'wire',
+        '        except BaseException:  # interrupted in the middle of a reply\n            self.close()\n',
+        '        except BaseException:  # interrupted in the middle of a reply\n',
+    ),
+    (
+        'malformed-closes', 'wire',
+        '        except Malformed as error:\n            self.close()\n',
+        '        except Malformed as error:\n',
+    ),
+    (
+        'quit-has-five-seconds', 'wire',
+        'return min(limit, PATIENCE_QUIT) if command == "QUIT" else limit',
+        'return limit',
+    ),
+    (
+        'lmtp-unknown', 'lmtp',
+        '            raise self._unknown(accepted, replies, error) from error',
+        '            raise',
+    ),
 ]  # fmt: skip
 
 SUITES = [
     "test_policy", "test_header", "test_syntax", "test_session", "test_refusals", "test_handshake",
     "test_choke_point", "test_reuse", "test_tls_required", "test_login", "test_lmtp",
-    "test_bad_input", "test_tls",
+    "test_bad_input", "test_tls", "test_replies", "test_wire",
 ]  # fmt: skip
 
 
@@ -456,7 +541,8 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
         path = copy / "requiretls_client" / f"{module}.py"
         source = path.read_text()
         if old and source.count(old) != 1:
-            sys.exit(f"{name}: {source.count(old)} places in {module}.py look like this guard")
+            print(f"{name:34} stands in {source.count(old)} places of {module}.py")
+            return ""
         path.write_text(source.replace(old, new) if old else source)
         failed = failures(copy)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)

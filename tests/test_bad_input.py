@@ -87,13 +87,13 @@ def test_bad_host(host):
         smtp.connect(host, 25)
 
 
-def test_bad_ehlo_name_in_the_constructor(serve):
-    """Ruling 15: with require_tls in the constructor a bad EHLO name shows at once."""
+@pytest.mark.parametrize("name", ["a b", "a\r\nMAIL FROM:<x@y>", "a\0", ""])
+def test_bad_ehlo_name_in_the_constructor(serve, name):
+    """C01, ruling 15: with require_tls in the constructor it is refused before connecting."""
     server = serve()
     with pytest.raises(ValueError, match="EHLO name"):
-        connect(server, require_tls=True, local_hostname="a b")
-    server.wait_idle()
-    assert server.commands() == []
+        connect(server, require_tls=True, local_hostname=name)
+    assert server.transcript == []
 
 
 def test_recipients_from_a_generator(serve):

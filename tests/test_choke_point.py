@@ -244,6 +244,21 @@ def test_content_is_no_command(serve):
     assert server.ledger[0].content == body
 
 
+def test_content_ends_with_its_dot(serve):
+    """Behind the final dot there are commands again, also when nobody has read the answer yet."""
+    server = serve()
+    smtp = connect(server, require_tls=True)
+    smtp.mail("a@b.c")
+    smtp.rcpt("d@e.f")
+    smtp.docmd("DATA")
+    smtp.send(b"Subject: x\r\n\r\nMAIL FROM:<a@b>\r\n.\r\n")
+    with pytest.raises(rt.RequireTLSMisuse):
+        smtp.docmd("MAIL", "FROM:<a@b>")
+    assert smtp.getreply()[0] == 250
+    smtp.quit()
+    assert len(server.ledger) == 1
+
+
 def test_server_cannot_open_content_by_itself(serve):
     """A server that answers 354 or 334 to something else does not switch the guard off."""
     server = serve(script={"EHLO": b"354 go on\r\n", "NOOP": b"334 \r\n"})

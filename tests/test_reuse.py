@@ -207,6 +207,7 @@ def test_interrupted_starttls(serve, message):
     smtp = connect(server, Interrupted)
     with pytest.raises(KeyboardInterrupt):
         smtp.starttls()
+    assert smtp.sock is None
     with pytest.raises(smtplib.SMTPServerDisconnected):
         smtp.send_message(message)
     server.wait_idle()

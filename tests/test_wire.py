@@ -66,6 +66,17 @@ def test_several_replies_to_one_command(serve, stage):
     assert not [line for line in server.transcript if b"canary" in line.data]
 
 
+@pytest.mark.parametrize("said", [b"garbage\r\n", b"250", b"\r\n", b"\0"])
+def test_garbage_behind_a_reply(serve, said):
+    """What waits need be no reply to be noticed."""
+    server = serve(script={"MAIL": b"250 ok\r\n" + said})
+    smtp = connect(server)
+    with pytest.raises(rt.ReplyError, match="unasked"):
+        send(smtp)
+    assert disconnected(smtp)
+    assert server.ledger == []
+
+
 def test_421_between_commands(serve):
     """SMTP-19: a 421 that waits is the server's good-bye, with its text."""
     server = serve(script={"NOOP": b"250 ok\r\n421 4.3.2 shutting down\r\n"})
@@ -273,6 +284,22 @@ def drip(connection):
 def test_dripping_greeting(serve):
     """L03, O5: the timeout bounds the whole reply, not each byte of it."""
     server = serve(script={"GREETING": drip})
+    started = time.monotonic()
+    with pytest.raises(smtplib.SMTPServerDisconnected, match="within"):
+        rt.SMTP(server.host, server.port, timeout=TIMEOUT)
+    assert in_time(started)
+
+
+def late_and_never(connection):
+    """Say a little shortly before the deadline, and then nothing."""
+    connection.wait(TIMEOUT * 0.8)
+    connection.send(b"220-")
+    connection.drain()
+
+
+def test_late_and_never(serve):
+    """O5: what comes shortly before the deadline does not put it off."""
+    server = serve(script={"GREETING": late_and_never})
     started = time.monotonic()
     with pytest.raises(smtplib.SMTPServerDisconnected, match="within"):
         rt.SMTP(server.host, server.port, timeout=TIMEOUT)

@@ -1,5 +1,8 @@
 """AUTH PLAIN, LOGIN and CRAM-MD5 for the test server. RFC 4954, 4616, 2195.
 
+SCRAM-SHA-256, OAUTHBEARER (RFC 5802, 7677, 7628) and XOAUTH2 too, where ``tls_extensions`` list
+them; a user's token is then the password.
+
 No I/O of its own: it asks through a function. Answers are compared as they are; this server
 keeps secrets in the clear and is for tests only.
 """
@@ -8,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
@@ -56,6 +60,36 @@ def _cram_md5(_initial: str, users: Mapping[str, str], ask: Ask) -> bool:
     return user in users and digest == hmac.new(secret, challenge.encode(), "md5").hexdigest()
 
 
+def _scram_sha_256(initial: str, users: Mapping[str, str], ask: Ask) -> bool:
+    bare = _decode(initial or ask("")).removeprefix("n,,")
+    name, _, nonce = bare.removeprefix("n=").partition(",r=")
+    user = name.replace("=2C", ",").replace("=3D", "=")
+    nonce, salt = nonce + secrets.token_hex(8), secrets.token_bytes(16)
+    first = f"r={nonce},s={base64.b64encode(salt).decode()},i=4096"
+    bound, _, proof = _decode(ask(_encode(first))).rpartition(",p=")
+    salted = hashlib.pbkdf2_hmac("sha256", users.get(user, "").encode(), salt, 4096)
+    message = f"{bare},{first},{bound}".encode()
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    mask = hmac.digest(hashlib.sha256(client_key).digest(), message, "sha256")
+    right = base64.b64encode(bytes(a ^ b for a, b in zip(client_key, mask, strict=True)))
+    if user not in users or bound != f"c=biws,r={nonce}" or proof != right.decode():
+        ask(_encode("e=invalid-proof"))
+        return False
+    key = hmac.digest(salted, b"Server Key", "sha256")
+    signature = base64.b64encode(hmac.digest(key, message, "sha256")).decode()
+    return ask(_encode(f"v={signature}")) == ""
+
+
+def _bearer(initial: str, users: Mapping[str, str], ask: Ask) -> bool:
+    head, *fields = _decode(initial or ask("")).split("\1")
+    user = head.removeprefix("n,a=").removeprefix("user=").removesuffix(",")
+    token = users.get(user)
+    if token is not None and f"auth=Bearer {token}" in fields:
+        return True
+    ask(_encode('{"status":"invalid_token","scope":"mail"}'))
+    return False
+
+
 def _encode(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
@@ -64,4 +98,7 @@ def _decode(text: str) -> str:
     return base64.b64decode(text.encode(), validate=True).decode()
 
 
-_EXCHANGES = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
+_EXCHANGES = {
+    "PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5, "SCRAM-SHA-256": _scram_sha_256,
+    "OAUTHBEARER": _bearer, "XOAUTH2": _bearer,
+}  # fmt: skip
