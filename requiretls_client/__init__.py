@@ -41,13 +41,14 @@ from requiretls_client.errors import (
     RequireTLSNotOffered,
     TLSNotEstablished,
 )
-from requiretls_client.session import SMTP, SMTP_SSL
+from requiretls_client.session import SMTP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from requiretls_client.lmtp import LMTP
+    from requiretls_client.smtps import SMTP_SSL
     from requiretls_client.tls import unverified_context
     from requiretls_client.verdict import Finding, Verdict
 
@@ -89,6 +90,7 @@ __all__ = [
 # Loaded on first use: a cron job that only sends does not pay for them.
 _LAZY = {
     "LMTP": "requiretls_client.lmtp",
+    "SMTP_SSL": "requiretls_client.smtps",
     "Finding": "requiretls_client.verdict",
     "Verdict": "requiretls_client.verdict",
     "unverified_context": "requiretls_client.tls",

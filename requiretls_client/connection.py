@@ -159,6 +159,19 @@ class Connection(Wire):
 
     # -- the choke point -----------------------------------------------------------------------
 
+    def putcmd(self, cmd: str, args: str = "") -> None:
+        """Send a command line as smtplib does.
+
+        Raises:
+            ValueError: CR or LF in it. smtplib's text shows the command; ours does not where that
+                would be credentials.
+        """
+        pipe = self._current_pipe()
+        secret = cmd.upper().startswith("AUTH") or (pipe is not None and pipe.content)
+        if secret and any(end in cmd + args for end in "\r\n"):
+            raise ValueError("an AUTH command holds prohibited newline characters")
+        super().putcmd(cmd, args)
+
     def send(self, s: Any) -> None:
         """Send as smtplib does; every command in it passes the guard first.
 
@@ -221,7 +234,7 @@ class Connection(Wire):
     def _dials_as_smtplib(self) -> bool:
         """Tell whether the peer is the server; a subclass may dial a proxy on this machine."""
         module = getattr(type(self)._get_socket, "__module__", None)  # type: ignore[attr-defined]
-        return module in ("smtplib", "requiretls_client.session")
+        return module in ("smtplib", "requiretls_client.smtps")
 
     # -- facts and judgement -------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import smtplib
 
 from requiretls_client.errors import DeliveryUnknown
-from requiretls_client.session import DEFAULT_TIMEOUT, SMTP, in_turn
+from requiretls_client.session import DEFAULT_TIMEOUT, SMTP, StockLMTP, in_turn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from requiretls_client.session import SourceAddress
 
 
-class LMTP(SMTP, smtplib.LMTP):
+class LMTP(SMTP, StockLMTP):
     """``smtplib.LMTP``, with all that :class:`SMTP` adds; RFC 2033, on TCP or a Unix socket.
 
     An LMTP server answers once per accepted recipient after the final dot. smtplib reads the

@@ -1,6 +1,6 @@
-"""``SMTP`` and ``SMTP_SSL``: smtplib's classes that send with REQUIRETLS or refuse.
+"""``SMTP``: smtplib's class that sends with REQUIRETLS or refuses.
 
-They talk as smtplib does and add one promise: a message with ``require_tls`` leaves with
+It talks as smtplib does and adds one promise: a message with ``require_tls`` leaves with
 REQUIRETLS on its MAIL command over a session that meets RFC 8689 section 4.2.1, or it does not
 leave and the caller learns why. The guarded wire is :mod:`requiretls_client.connection`; here
 are the messages.
@@ -17,7 +17,7 @@ from _thread import RLock
 
 from requiretls_client import header, syntax
 from requiretls_client.connection import Blocked, Connection, Seen
-from requiretls_client.errors import DeliveryUnknown
+from requiretls_client.errors import DeliveryUnknown, ReplyError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
-_StockSSL = smtplib.SMTP_SSL
+StockSSL = smtplib.SMTP_SSL
+StockLMTP = smtplib.LMTP
 
 
 class _Message:
@@ -97,7 +98,7 @@ class SMTP(Connection):
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and ours; connect when ``host`` is given."""
-        _check_context(context, require_tls)
+        check_context(context, require_tls)
         self._session_requires = bool(require_tls)
         self._allow_cleartext_auth = bool(allow_cleartext_auth)
         if server_hostname is not None:
@@ -173,10 +174,10 @@ class SMTP(Connection):
             context: ssl.SSLContext | None = None,
         ) -> Reply:
             """Do the same with the arguments of Python 3.11, of which two are deprecated."""
-            return self._starttls(_context_of_files(context, keyfile, certfile))
+            return self._starttls(context_of_files(context, keyfile, certfile))
 
     def _starttls(self, context: ssl.SSLContext | None) -> Reply:
-        _check_context(context, self._session_requires or self._requires)
+        check_context(context, self._session_requires or self._requires)
         if self._seen.unclaimed_tls:
             self._seen.unclaimed_tls = False
             return 220, b"2.0.0 TLS is up since require_tls started it"
@@ -314,6 +315,9 @@ class SMTP(Connection):
         code, reply = super().rcpt(path, options)
         if code in (250, 251):
             self._accepted.append(recip)
+        elif code < 400:  # smtplib calls it refused, and the server may mean yes
+            self.close()
+            raise ReplyError(f"RCPT was answered with {code}, which is neither yes nor no")
         else:
             self._refused[recip] = code, reply
         return code, reply
@@ -467,91 +471,8 @@ class SMTP(Connection):
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
 
 
-class SMTP_SSL(SMTP, smtplib.SMTP_SSL):
-    """``smtplib.SMTP_SSL``, which has TLS from the first byte, with all that :class:`SMTP` adds.
-
-    The certificate is verified unless ``context`` says otherwise. RFC 8314 section 3.3; RFC 8689
-    knows only STARTTLS, and the EHLO that is read inside this TLS is judged in its place.
-    """
-
-    context: ssl.SSLContext
-
-    if sys.version_info >= (3, 12):
-
-        def __init__(
-            self,
-            host: str = "",
-            port: int = 0,
-            local_hostname: str | None = None,
-            *,
-            timeout: float = DEFAULT_TIMEOUT,
-            source_address: SourceAddress | None = None,
-            context: ssl.SSLContext | None = None,
-            require_tls: bool = False,
-            server_hostname: str | None = None,
-            allow_cleartext_auth: bool = False,
-        ) -> None:
-            """Take smtplib's arguments and those of :class:`SMTP`."""
-            _check_context(context, require_tls)
-            super().__init__(
-                host,
-                port,
-                local_hostname,
-                timeout,
-                source_address,
-                require_tls=require_tls,
-                context=context or _default_context(),
-                server_hostname=server_hostname,
-                allow_cleartext_auth=allow_cleartext_auth,
-            )
-
-    else:
-
-        def __init__(
-            self,
-            host: str = "",
-            port: int = 0,
-            local_hostname: str | None = None,
-            keyfile: str | None = None,
-            certfile: str | None = None,
-            timeout: float = DEFAULT_TIMEOUT,
-            source_address: SourceAddress | None = None,
-            context: ssl.SSLContext | None = None,
-            *,
-            require_tls: bool = False,
-            server_hostname: str | None = None,
-            allow_cleartext_auth: bool = False,
-        ) -> None:
-            """Take smtplib's arguments and those of :class:`SMTP`."""
-            context = _context_of_files(context, keyfile, certfile)
-            _check_context(context, require_tls)
-            super().__init__(
-                host,
-                port,
-                local_hostname,
-                timeout,
-                source_address,
-                require_tls=require_tls,
-                context=context or _default_context(),
-                server_hostname=server_hostname,
-                allow_cleartext_auth=allow_cleartext_auth,
-            )
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> ssl.SSLSocket:
-        # Past smtplib.SMTP_SSL's own method: only a handshake that we make ourselves proves
-        # anything, and only smtplib.SMTP's keeps the ways in that others patch.
-        sock = super(_StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
-        try:
-            return self._handshake(self.context, sock)
-        except Blocked as blocked:
-            sock.close()
-            self._refuse_tls(blocked)
-        except BaseException:
-            sock.close()
-            raise
-
-
-def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
+def check_context(context: ssl.SSLContext | None, required: bool) -> None:
+    """Refuse a context that cannot verify where it is handed over together with require_tls."""
     if context is not None and required:
         from requiretls_client.tls import verifies
 
@@ -562,13 +483,7 @@ def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
             )
 
 
-def _default_context() -> ssl.SSLContext:
-    from requiretls_client.tls import default_context
-
-    return default_context()
-
-
-def _context_of_files(
+def context_of_files(
     context: ssl.SSLContext | None, keyfile: str | None, certfile: str | None
 ) -> ssl.SSLContext | None:
     """Turn smtplib's old arguments (Python 3.11) into a context that verifies."""

@@ -344,8 +344,8 @@ MUTATIONS = [
         '        if False:  # RFC',
     ),
     (
-        'own-handshake-of-smtp-ssl', 'session',
-        'sock = super(_StockSSL, self)._get_socket(host, port, timeout)',
+        'own-handshake-of-smtp-ssl', 'smtps',
+        'sock = super(StockSSL, self)._get_socket(host, port, timeout)',
         'return super()._get_socket(host, port, timeout)',
     ),
     (

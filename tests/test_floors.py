@@ -13,12 +13,12 @@ FLOORS = {
     "errors": 0, "facts": 0, "verdict": 0,
     "content": 1, "header": 1, "replies": 1, "policy": 1, "sasl": 1, "syntax": 1,
     "tls": 2,
-    "wire": 3, "connection": 3, "login": 3, "session": 3, "lmtp": 3,
+    "wire": 3, "connection": 3, "login": 3, "session": 3, "lmtp": 3, "smtps": 3,
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
 }  # fmt: skip
 WITHIN = {
     ("errors", "verdict"), ("connection", "wire"), ("session", "connection"),
-    ("session", "login"), ("lmtp", "session"),
+    ("session", "login"), ("lmtp", "session"), ("smtps", "session"), ("smtps", "connection"),
     ("cli", "testing"), ("cli", "__init__"), ("pytest_plugin", "testing"), ("__main__", "cli"),
 }  # fmt: skip
 NO_IO = {"socket", "ssl", "dns", "requests", "sqlite3", "asyncio", "threading", "subprocess",

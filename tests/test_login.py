@@ -97,6 +97,17 @@ def test_login_through_a_proxy_on_this_machine(serve):
     assert nothing_sent(server)
 
 
+@pytest.mark.parametrize("arguments", [("AUTH", "PLAIN c2Vj\ncmV0"), ("auth PLAIN c2Vj\ncmV0",)])
+def test_credentials_with_a_newline(serve, arguments):
+    """G10: the error for a newline in an AUTH command does not show the command."""
+    server = serve(users={USER: PASSWORD})
+    with connect(server, require_tls=True) as smtp:
+        with pytest.raises(ValueError, match="prohibited newline") as caught:
+            smtp.docmd(*arguments)
+        assert "c2Vj" not in str(caught.value)
+        assert smtp.noop()[0] == 250
+
+
 def test_answers_to_a_challenge_are_no_commands(serve):
     """A user name whose base64 looks like a verb (HCC is SEND) logs in."""
     server = serve(users={"HCC": PASSWORD})
