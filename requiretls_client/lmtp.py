@@ -63,32 +63,24 @@ class LMTP(SMTP, StockLMTP):
         """
         accepted = self._accepted
         replies = [super().data(msg)]
+        self._accepted = []
+        why: smtplib.SMTPServerDisconnected | None = None
         try:
             while len(replies) < len(accepted):
                 replies.append(self.getreply())
         except smtplib.SMTPServerDisconnected as error:
-            raise self._unknown(accepted, replies, error) from error
-        finally:
-            self._accepted = []
-        self._note_refused(accepted, replies)
+            why = error
+        outcomes = dict(zip(accepted, replies, strict=False))
+        refused = {who: reply for who, reply in outcomes.items() if reply[0] >= 400}
+        taken = tuple(who for who, reply in outcomes.items() if reply[0] == 250)
+        self._refused.update(refused)
+        unknown = tuple(who for who in accepted if who not in refused and who not in taken)
+        if unknown:  # lost between two answers, or an answer that is neither yes nor no
+            self.close()
+            lost = DeliveryUnknown(f"{len(unknown)} of {len(accepted)} have no answer to count on")
+            lost.recipients, lost.accepted, lost.refused = unknown, taken, dict(self._refused)
+            raise lost from why
         return next((reply for reply in replies if reply[0] == 250), replies[0])
-
-    def _note_refused(self, accepted: Sequence[str], replies: Sequence[Reply]) -> None:
-        for recipient, reply in zip(accepted, replies, strict=False):
-            if reply[0] != 250:
-                self._refused[recipient] = reply
-
-    def _unknown(
-        self, accepted: Sequence[str], replies: Sequence[Reply], cause: Exception
-    ) -> DeliveryUnknown:
-        """Return the error for a connection that was lost between two answers."""
-        self._note_refused(accepted, replies)
-        error = DeliveryUnknown(f"not every recipient's answer came: {cause}")
-        known = zip(accepted, replies, strict=False)
-        error.accepted = tuple(recipient for recipient, reply in known if reply[0] == 250)
-        error.recipients = tuple(accepted[len(replies) :])
-        error.refused = dict(self._refused)
-        return error
 
     @in_turn
     def sendmail(

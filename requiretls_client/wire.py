@@ -239,8 +239,6 @@ class Wire(smtplib.SMTP):
             if error.smtp_code == 421:
                 self.close()
             if error.smtp_code >= 400:
-                # smtplib leaves the transaction open, and the next MAIL gets a 503
-                self._rset()  # type: ignore[attr-defined]
                 raise
             self.close()
             raise ReplyError(f"DATA was answered with {error.smtp_code}") from None

@@ -56,11 +56,13 @@ GRID = [
     ("RCPT", "451 500 554", "partly", "sent", SENT),
     ("RCPT", "200 220 221 235 334 354", "ReplyError", CLOSED, f"{TO_TLS} MAIL RCPT"),
     ("RCPT", "421", "SMTPRecipientsRefused", CLOSED, f"{TO_TLS} MAIL RCPT"),
-    # Only 354 opens the content; RSET ends the transaction that a refusal leaves open.
+    # Only 354 opens the content. A refusal leaves the transaction open, as with smtplib: the next
+    # MAIL is "nested" and refused, and the RSET behind it ends both.
     ("DATA", "354", "sent", "sent", SENT),
     ("DATA", "200 220 221 235 250 251 334", "ReplyError", CLOSED, f"{TO_TLS} {WHOLE}"),
     ("DATA", "421", "SMTPDataError", CLOSED, f"{TO_TLS} {WHOLE}"),
-    ("DATA", "451 500 554", "SMTPDataError", "sent", f"{TO_TLS} {WHOLE} RSET {WHOLE} QUIT"),
+    ("DATA", "451 500 554", "SMTPDataError", "SMTPSenderRefused",
+     f"{TO_TLS} {WHOLE} MAIL RSET QUIT"),
     # Only 250 says yes, 4yz and 5yz say no; of the others nobody knows what they say.
     (".", "250", "sent", "sent", SENT),
     (".", "200 220 221 235 251 334 354", "DeliveryUnknown", CLOSED, f"{TO_TLS} {WHOLE}"),

@@ -88,6 +88,29 @@ def test_lmtp_port_in_the_host(serve, form):
         assert smtp.noop()[0] == 250
 
 
+@pytest.mark.parametrize("reply", ["251 2.0.0 now", "354 2.0.0 more"])
+def test_lmtp_answer_that_is_neither(serve, reply):
+    """B09, O4: a later answer that is neither 250 nor a refusal leaves that recipient unknown."""
+    server = serve(lmtp=True, script={".": ["550 5.7.1 no", reply, "250 2.0.0 ok"]})
+    smtp = connect(server, rt.LMTP)
+    with pytest.raises(rt.DeliveryUnknown) as caught:
+        smtp.sendmail("a@b.c", ["one@x.y", "two@x.y", "three@x.y"], RAW)
+    assert caught.value.recipients == ("two@x.y",)
+    assert caught.value.accepted == ("three@x.y",)
+    assert set(caught.value.refused) == {"one@x.y"}
+    assert smtp.sock is None
+
+
+def test_rcpt_answer_that_is_neither(serve):
+    """O4: RCPT answered 252 is neither yes nor no; the session ends before the content."""
+    server = serve(lmtp=True, script={"RCPT": ["252 2.1.5 perhaps"]})
+    smtp = connect(server, rt.LMTP)
+    with pytest.raises(rt.ReplyError, match="neither yes nor no"):
+        smtp.sendmail("a@b.c", ["one@x.y", "two@x.y"], RAW)
+    server.wait_idle()
+    assert server.ledger == []
+
+
 def test_lmtp_second_message_starts_anew(serve):
     """What was refused of one message is not reported with the next."""
     server = serve(lmtp=True, script={".": ["550 5.7.1 no", "250 2.0.0 ok"]})

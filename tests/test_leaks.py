@@ -1,0 +1,148 @@
+"""Goal 9: many failed and good sends leave no file, thread, warning or memory behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import smtplib
+import socket
+import sys
+import threading
+import tracemalloc
+import warnings
+from collections import Counter
+
+import fuzz
+import pytest
+
+import requiretls_client as rt
+from requiretls_client.testing import close, reset
+
+RAW = b"Subject: x\r\n\r\ncanary\r\n"
+BATCH = 50  # sends to each server; what a server remembers goes with it
+GROWTH = 1024 * 1024  # octets
+# What befalls a message: the server's options, or its script.
+FAILURES = [
+    {"tls_extensions": ["X-REQUIRETLS"]},
+    {"starttls": False},
+    {"trusted": False},
+    {"script": {"GREETING": "554 5.3.2 no"}},
+    {"script": {"GREETING": b"hello\r\n"}},
+    {"script": {"EHLO tls": b"550-no\r\n250 ok\r\n"}},
+    {"script": {"STARTTLS": "454 4.7.0 later"}},
+    {"script": {"STARTTLS": b"220 go\r\n250 evil\r\n"}},
+    {"script": {"HANDSHAKE": close}},
+    {"script": {"HANDSHAKE": reset}},
+    {"script": {"MAIL": b"250 ok\r\n250 ok\r\n"}},
+    {"script": {"MAIL": "550 5.7.1 no"}},
+    {"script": {"RCPT": "550 5.1.1 no"}},
+    {"script": {"RCPT": reset}},
+    {"script": {"DATA": "451 4.3.0 later"}},
+    {"script": {".": "554 5.6.0 no"}},
+    {"script": {".": close}},
+    {"script": {".": "251 5.6.0 perhaps"}},
+]
+
+
+def a_server(*, trusted=True, **options):
+    """Return a server whose TLS context was made before."""
+    return fuzz.QuickServer(fuzz.certificates()[0 if trusted else 1], **options)
+
+
+def send(server, in_constructor):
+    """Send as a program would; one that is told of a closed session does not close it again."""
+    context = fuzz.certificates()[2]
+    smtp = rt.SMTP(
+        server.host,
+        server.port,
+        local_hostname="client.example",
+        timeout=5,
+        context=context,
+        require_tls=in_constructor,
+    )
+    try:
+        smtp.sendmail("a@b.c", ["d@e.f"], RAW, require_tls=True)
+        smtp.quit()
+    except (smtplib.SMTPSenderRefused, smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError):
+        smtp.quit()  # these leave the session open
+        raise
+
+
+def batch(options, count):
+    """Send so many messages to one server; returns the names of what was raised."""
+    seen = Counter()
+    with a_server(**options) as server:
+        for number in range(count):
+            try:
+                send(server, in_constructor=number % 2 == 0)
+            except smtplib.SMTPException as error:
+                seen[type(error).__name__] += 1
+            else:
+                seen["sent"] += 1
+    return seen
+
+
+def to_nobody(count):
+    """Dial a port where nobody listens."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        for _ in range(count):
+            with contextlib.suppress(ConnectionRefusedError):
+                rt.SMTP("127.0.0.1", bound.getsockname()[1], timeout=5)
+    return Counter({"ConnectionRefusedError": count})
+
+
+def some(good, count):
+    """Send so many messages, of which all or none arrive."""
+    seen = Counter()
+    kinds = [{}] if good else [*FAILURES, None]
+    size = max(1, min(BATCH, count // len(kinds)))
+    for number in range(0, count, size):
+        kind = kinds[number // size % len(kinds)]
+        part = min(size, count - number)
+        seen += to_nobody(part) if kind is None else batch(kind, part)
+    return seen
+
+
+def held():
+    """Return open files, threads and the octets that Python holds, after a collection."""
+    gc.collect()
+    files = len(os.listdir("/proc/self/fd"))
+    return files, threading.active_count(), tracemalloc.get_traced_memory()[0]
+
+
+def report(count):
+    """Send ``count`` failing and ``count`` good messages; returns what came of them, and faults."""
+    faults, seen = [], Counter()
+    hook, sys.unraisablehook = sys.unraisablehook, lambda found: faults.append(str(found.exc_value))
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ResourceWarning)
+            some(False, len(FAILURES) + 1)  # the first use of everything
+            some(True, 1)
+            before = held()
+            failed, sent = some(False, count), some(True, count)
+            after = held()
+    finally:
+        tracemalloc.stop()
+        sys.unraisablehook = hook
+    if failed["sent"] or sent != Counter(sent=count):
+        faults.append(f"what should fail: {failed}; what should be sent: {sent}")
+    if after[:2] != before[:2] or after[2] - before[2] > GROWTH:
+        faults.append(f"files, threads and octets before {before}, after {after}")
+    seen.update({"(octets grown)": max(0, after[2] - before[2])}, **failed, sent=count)
+    return seen, faults
+
+
+@pytest.fixture(autouse=True)
+def watch():
+    """Stand for the fixture that remembers what every server saw, which would count as a leak."""
+
+
+def test_leaks():
+    """300 failed and 300 good sends leave nothing behind."""
+    seen, faults = report(300)
+    assert faults == []
+    assert len(seen) > 8, "of many kinds"
