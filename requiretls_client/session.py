@@ -98,7 +98,7 @@ class SMTP(Connection):
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and ours; connect when ``host`` is given."""
-        check_context(context, require_tls)
+        _check_context(context, require_tls)
         self._session_requires = bool(require_tls)
         self._allow_cleartext_auth = bool(allow_cleartext_auth)
         if server_hostname is not None:
@@ -177,7 +177,7 @@ class SMTP(Connection):
             return self._starttls(context_of_files(context, keyfile, certfile))
 
     def _starttls(self, context: ssl.SSLContext | None) -> Reply:
-        check_context(context, self._session_requires or self._requires)
+        _check_context(context, self._session_requires or self._requires)
         if self._seen.unclaimed_tls:
             self._seen.unclaimed_tls = False
             return 220, b"2.0.0 TLS is up since require_tls started it"
@@ -471,7 +471,7 @@ class SMTP(Connection):
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
 
 
-def check_context(context: ssl.SSLContext | None, required: bool) -> None:
+def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
     """Refuse a context that cannot verify where it is handed over together with require_tls."""
     if context is not None and required:
         from requiretls_client.tls import verifies

@@ -12,7 +12,6 @@ from requiretls_client.session import (
     DEFAULT_TIMEOUT,
     SMTP,
     StockSSL,
-    check_context,
     context_of_files,
 )
 
@@ -48,7 +47,6 @@ class SMTP_SSL(SMTP, StockSSL):
             allow_cleartext_auth: bool = False,
         ) -> None:
             """Take smtplib's arguments and those of :class:`SMTP`."""
-            check_context(context, require_tls)
             super().__init__(
                 host,
                 port,
@@ -80,7 +78,6 @@ class SMTP_SSL(SMTP, StockSSL):
         ) -> None:
             """Take smtplib's arguments and those of :class:`SMTP`."""
             context = context_of_files(context, keyfile, certfile)
-            check_context(context, require_tls)
             super().__init__(
                 host,
                 port,
