@@ -34,7 +34,10 @@ from smtplib import (
 
 from requiretls_client.errors import (
     CertificateNotVerified,
+    DeliveryFailed,
     DeliveryUnknown,
+    MXNotAuthenticated,
+    PolicyUnavailable,
     ReplyError,
     RequireTLSError,
     RequireTLSMisuse,
@@ -47,7 +50,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from requiretls_client.cache import MemoryStore, SQLiteStore
+    from requiretls_client.checking import check, check_relay
+    from requiretls_client.delivery import deliver
     from requiretls_client.lmtp import LMTP
+    from requiretls_client.lookups import Lookups
+    from requiretls_client.reports import CheckReport, DeliveryReport, RecipientResult
+    from requiretls_client.resolver import Resolver
     from requiretls_client.smtps import SMTP_SSL
     from requiretls_client.tls import unverified_context
     from requiretls_client.verdict import Finding, Verdict
@@ -62,12 +71,21 @@ __all__ = [
     "SMTP_SSL",
     "SMTP_SSL_PORT",
     "CertificateNotVerified",
+    "CheckReport",
+    "DeliveryFailed",
+    "DeliveryReport",
     "DeliveryUnknown",
     "Finding",
+    "Lookups",
+    "MXNotAuthenticated",
+    "MemoryStore",
+    "PolicyUnavailable",
+    "RecipientResult",
     "ReplyError",
     "RequireTLSError",
     "RequireTLSMisuse",
     "RequireTLSNotOffered",
+    "Resolver",
     "SMTPAuthenticationError",
     "SMTPConnectError",
     "SMTPDataError",
@@ -78,9 +96,13 @@ __all__ = [
     "SMTPResponseException",
     "SMTPSenderRefused",
     "SMTPServerDisconnected",
+    "SQLiteStore",
     "TLSNotEstablished",
     "Verdict",
     "bCRLF",
+    "check",
+    "check_relay",
+    "deliver",
     "encode_base64",
     "quoteaddr",
     "quotedata",
@@ -91,8 +113,18 @@ __all__ = [
 _LAZY = {
     "LMTP": "requiretls_client.lmtp",
     "SMTP_SSL": "requiretls_client.smtps",
+    "CheckReport": "requiretls_client.reports",
+    "DeliveryReport": "requiretls_client.reports",
     "Finding": "requiretls_client.verdict",
+    "Lookups": "requiretls_client.lookups",
+    "MemoryStore": "requiretls_client.cache",
+    "RecipientResult": "requiretls_client.reports",
+    "Resolver": "requiretls_client.resolver",
+    "SQLiteStore": "requiretls_client.cache",
     "Verdict": "requiretls_client.verdict",
+    "check": "requiretls_client.checking",
+    "check_relay": "requiretls_client.checking",
+    "deliver": "requiretls_client.delivery",
     "unverified_context": "requiretls_client.tls",
 }
 

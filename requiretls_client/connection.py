@@ -20,10 +20,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from requiretls_client.facts import Obstacle, SessionFacts, TLSFacts
+    from requiretls_client.facts import Obstacle, PathFacts, SessionFacts, TLSFacts
+    from requiretls_client.lookups import Lookups
     from requiretls_client.verdict import Verdict
 
     Reply = tuple[int, bytes]
+    Shown = tuple[str, "Seen", socket.socket | None, "PathFacts | None"]
+
+CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
 
 # After these the session still understands QUIT; after the others its bytes mean nothing.
 USABLE = frozenset({"ehlo", "not_offered", "no_name", "refused"})
@@ -72,7 +76,10 @@ class Connection(Wire):
     _delivered = False  # whether a message was taken on this connection
     _ended = ""  # why a refusal closed the session, for whoever goes on using the object
     _farewell: Reply | None = None  # the server's, for a caller who still says quit()
-    _receipt: Verdict | tuple[str, Seen, socket.socket | None] | None = None
+    _receipt: Verdict | Shown | None = None
+    _lookups: Lookups | None = None
+    _path: PathFacts | None = None  # what was looked up about the host that is connected
+    _path_context: ssl.SSLContext | None = None  # what that asks for; goes before the caller's
 
     @property
     def _requires(self) -> bool:
@@ -98,17 +105,46 @@ class Connection(Wire):
             ValueError: the host cannot be one.
             RequireTLSError: ``require_tls`` is set and the session does not qualify.
         """
+        if self._path is not None and self._path.rung != "named":
+            raise ValueError(
+                f"this session belongs to {self._path.route.domain}; to_domain() makes another"
+            )
         if not host.startswith("/"):  # LMTP: a Unix socket
             host, port = syntax.split_host(host, port)
+        if self._lookups is not None and not _is_literal(host):
+            return self._connect_looked_up(host, port, source_address)
+        return self._connect(host, port, source_address)
+
+    def _connect(
+        self, host: str, port: int, source_address: Any = None, address: str = ""
+    ) -> Reply:
+        """Connect to a host, or to one address of it, and forget what was known."""
         self.close()
         self._ended, self._farewell = "", None
         self._delivered = False
         self._host = host
         self._reference_name()  # an unusable name is an error before anything is dialled
-        code, reply = super().connect(host, port, source_address)
+        code, reply = super().connect(address or host, port, source_address)
+        if self._path is not None and self._path.rung != "named":
+            return code, reply  # who walks the hosts goes on from here, and judges
         if code == 220 and (self._session_requires or self._requires):
             self._secure()
         return code, reply
+
+    def _connect_looked_up(self, host: str, port: int, source_address: Any) -> Reply:
+        """Connect to a server whose addresses and TLSA records were looked up (RFC 7673)."""
+        from requiretls_client.mxwalk import connect_named
+
+        return connect_named(self, host, port or self.default_port, source_address)
+
+    def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
+        """Dial as smtplib does; one dead address of several does not hold us for minutes."""
+        dial = super()._get_socket  # type: ignore[misc]
+        if self._path is None or isinstance(timeout, (int, float)):
+            return dial(host, port, timeout)  # type: ignore[no-any-return]
+        sock: socket.socket = dial(host, port, CONNECT_TIMEOUT)
+        sock.settimeout(socket.getdefaulttimeout())
+        return sock
 
     def close(self) -> None:
         """Close the connection and forget what it showed."""
@@ -192,6 +228,8 @@ class Connection(Wire):
         pipe.content = verb == "BDAT"  # its octets follow at once (RFC 3030 s2)
 
     def _check_command(self, verb: str, rest: str) -> None:
+        if verb == "RCPT":
+            self._check_domain(syntax.read_rcpt(rest))
         if verb in syntax.MAIL_VERBS:
             self._check_mail(rest)
         elif verb == "AUTH":
@@ -205,6 +243,10 @@ class Connection(Wire):
         """Refuse a MAIL that should carry REQUIRETLS and does not, or that may not carry it."""
         marked, null_path = syntax.read_mail(rest)
         if not (marked or self._requires):
+            if self._path is not None:  # what the domain's own policies demand of its hosts
+                verdict = self._judge(require_tls=False)
+                if not verdict.allowed:
+                    self._refuse(verdict)
             return
         verdict = self._judge(null_path=null_path)
         if not verdict.allowed:
@@ -221,7 +263,9 @@ class Connection(Wire):
         """Refuse credentials without verified TLS, but on this machine or by request."""
         from requiretls_client.policy import judge_login
 
-        required = self._session_requires or self._requires
+        # A host that a domain's DNS led to gets a password only if it is verified (RFC 4954 s14).
+        led = self._path is not None and self._path.rung != "named"
+        required = self._session_requires or self._requires or led
         local = self._dials_as_smtplib() and _is_local(self.sock)
         verdict = judge_login(
             self._facts(), excused=not required and (local or self._allow_cleartext_auth)
@@ -233,8 +277,24 @@ class Connection(Wire):
 
     def _dials_as_smtplib(self) -> bool:
         """Tell whether the peer is the server; a subclass may dial a proxy on this machine."""
-        module = getattr(type(self)._get_socket, "__module__", None)  # type: ignore[attr-defined]
-        return module in ("smtplib", "requiretls_client.smtps")
+        module = getattr(type(self)._get_socket, "__module__", None)
+        return module in ("smtplib", __name__, "requiretls_client.smtps")
+
+    def _check_domain(self, recipient: str) -> None:
+        """Refuse a recipient of another domain than the one whose host this is.
+
+        Raises:
+            ValueError: what was proved holds for that domain only.
+        """
+        domain = self._path.route.domain if self._path is not None else ""
+        if not domain:
+            return
+        try:
+            other = syntax.domain_of(recipient, "a recipient")
+        except ValueError:
+            other = ""
+        if other != domain:
+            raise ValueError(f"this session delivers to {domain} only, not to another domain")
 
     # -- facts and judgement -------------------------------------------------------------------
 
@@ -271,7 +331,7 @@ class Connection(Wire):
     def _facts(self, obstacle: Obstacle | None = None) -> SessionFacts:
         """Return what the connection shows now; TLS that was shut down since is none."""
         sock = self.sock if not isinstance(self.sock, ssl.SSLSocket) or self._in_tls() else None
-        return facts_of(self._reference_name(), self._seen, sock, obstacle)
+        return facts_of(self._reference_name(), self._seen, sock, self._path, obstacle)
 
     def _in_tls(self) -> bool:
         """Tell whether what we send now is encrypted."""
@@ -304,6 +364,10 @@ class Connection(Wire):
 
     def _refuse(self, verdict: Verdict, blocked: Blocked | None = None) -> NoReturn:
         """Leave the server and raise what the verdict says."""
+        if self._lookups is not None and self._path is not None:
+            from requiretls_client.mxwalk import with_way_on
+
+            verdict = with_way_on(verdict, self._path, self._lookups)
         error = errors.refusal(verdict, cause=blocked and blocked.__cause__)
         self._leave(usable=blocked is None or blocked.kind in USABLE)
         self._receipt = verdict
@@ -325,7 +389,19 @@ class Connection(Wire):
         from requiretls_client.policy import judge_session
 
         if self.sock is None:
-            raise smtplib.SMTPServerDisconnected(self._ended or "please run connect() first")
+            raise smtplib.SMTPServerDisconnected(
+                self._ended
+                or "please run connect() first; deliver() finds the mail hosts of a domain itself"
+            )
+        blocked = self._reach()
+        facts = self._facts(blocked.obstacle() if blocked else None)
+        verdict = judge_session(facts, null_path=null_path)
+        if not verdict.allowed:
+            self._refuse(verdict, blocked)
+        return verdict
+
+    def _reach(self) -> Blocked | None:
+        """Go as far as EHLO inside TLS; return what stood in the way, or None."""
         blocked: Blocked | None = None
         try:
             self._reach_ehlo_inside_tls()
@@ -337,11 +413,7 @@ class Connection(Wire):
         except smtplib.SMTPServerDisconnected as error:
             blocked = Blocked("lost", syntax.printable(str(error)), temporary=True)
             blocked.__cause__ = error
-        facts = self._facts(blocked.obstacle() if blocked else None)
-        verdict = judge_session(facts, null_path=null_path)
-        if not verdict.allowed:
-            self._refuse(verdict, blocked)
-        return verdict
+        return blocked
 
     def _reach_ehlo_inside_tls(self) -> None:
         """EHLO, STARTTLS, EHLO: as much of it as is still to be done. Never HELO."""
@@ -368,6 +440,7 @@ class Connection(Wire):
             Blocked: why it did not come to verified or encrypted TLS. Nothing may be sent in
                 clear on this connection afterwards, but QUIT.
         """
+        context = self._path_context or context
         if context is None:
             from requiretls_client.tls import default_context
 
@@ -397,7 +470,9 @@ class Connection(Wire):
 
         self._refuse_nameless(context)
         try:
-            wrapped, facts = tls.wrap(context, sock, self._reference_name())
+            wrapped, facts = tls.wrap(
+                context, sock, self._reference_name(), chain=self._path is not None
+            )
         except ssl.SSLCertVerificationError as error:
             raise Blocked("certificate", syntax.printable(error.verify_message)) from error
         except ssl.SSLError as error:
@@ -414,7 +489,11 @@ class Connection(Wire):
 
 
 def facts_of(
-    host: str, seen: Seen, sock: socket.socket | None, obstacle: Obstacle | None = None
+    host: str,
+    seen: Seen,
+    sock: socket.socket | None,
+    path: PathFacts | None = None,
+    obstacle: Obstacle | None = None,
 ) -> SessionFacts:
     """Return what a connection has shown; only what its very socket showed counts."""
     from requiretls_client.facts import SessionFacts
@@ -423,14 +502,20 @@ def facts_of(
     in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
     ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
     return SessionFacts(
-        host=host,
+        host=path.host.name if path and path.rung != "named" else host,
         tls=tls,
         foreign_tls=in_tls and tls is None,
         obstacle=obstacle,
         ehlo_code=ehlo[0] if ehlo else None,
         keywords=syntax.ehlo_keywords(ehlo[1]) if ehlo and ehlo[0] == 250 else frozenset(),
         cleartext_login=seen.cleartext_login,
+        path=path,
     )
+
+
+def _is_literal(host: str) -> bool:
+    """Tell a Unix socket or an IP address, about which the DNS knows nothing, from a name."""
+    return host.startswith("/") or ":" in host or host.replace(".", "").isdigit()
 
 
 def _shown(code: int, reply: bytes) -> str:

@@ -7,9 +7,12 @@
     │   │                                               .findings .explain() .as_dict()
     │   ├── RequireTLSNotOffered (SMTPNotSupportedError)  550 5.7.30  keyword missing inside TLS
     │   ├── RequireTLSMisuse (ValueError)                 550 5.7.10  MAIL by hand, without the mark
-    │   └── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
-    │       └── CertificateNotVerified (ssl.SSLCertVerificationError)
-    │                                                     550 5.7.10  chain or name
+    │   ├── TLSNotEstablished (ssl.SSLError)              550 5.7.10  no STARTTLS, refused, failed
+    │   │   └── CertificateNotVerified (ssl.SSLCertVerificationError)
+    │   │                                                 550 5.7.10  chain, name or TLSA
+    │   ├── MXNotAuthenticated                            550 5.7.10  MX name without proof
+    │   ├── PolicyUnavailable                             451 4.4.3, 4.7.5  a look-up failed
+    │   └── DeliveryFailed                                .report, worst of its parts
     ├── ReplyError (SMTPServerDisconnected, SMTPResponseException)
     │   │                                               malformed, mixed, early or endless replies
     │   └── GreetingError (SMTPConnectError)            the same in the greeting
@@ -29,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from requiretls_client.reports import DeliveryReport
     from requiretls_client.verdict import Finding, Verdict
 
 
@@ -102,6 +106,29 @@ class CertificateNotVerified(TLSNotEstablished, ssl.SSLCertVerificationError):
     """The certificate was not verified, in our own handshake, for the name meant (RFC 9525)."""
 
 
+class MXNotAuthenticated(RequireTLSError):
+    """Neither DNSSEC nor an MTA-STS policy vouches for the MX host (RFC 8689 s4.2.1 step 2)."""
+
+
+class PolicyUnavailable(RequireTLSError):
+    """A look-up failed (DNS, TLSA, MTA-STS), so nobody knows; trying later makes sense."""
+
+
+class DeliveryFailed(RequireTLSError):
+    """Not every recipient got the message, or no host of a domain could take it.
+
+    Attributes:
+        report: the :class:`~requiretls_client.reports.DeliveryReport` of ``deliver()``, which has
+            each recipient; None where no message was on its way.
+    """
+
+    report: DeliveryReport | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, with the report."""
+        return {**super().as_dict(), "report": self.report.as_dict() if self.report else None}
+
+
 class ReplyError(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
     """What the server said is no reply to anything (RFC 5321 s4.2); the session is closed.
 
@@ -143,7 +170,14 @@ class DeliveryUnknown(smtplib.SMTPServerDisconnected):
         self.refused: dict[str, tuple[int, bytes]] = {}
 
 
-_BY_STEP = {"requiretls": RequireTLSNotOffered, "certificate": CertificateNotVerified}
+_BY_STEP = {
+    "requiretls": RequireTLSNotOffered,
+    "certificate": CertificateNotVerified,
+    "mx": MXNotAuthenticated,
+    "mta_sts": MXNotAuthenticated,
+    **dict.fromkeys(("dns", "sts", "tlsa"), PolicyUnavailable),
+    **dict.fromkeys(("domain", "address", "connect", "server"), DeliveryFailed),
+}
 
 
 def refusal(

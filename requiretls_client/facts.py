@@ -78,6 +78,7 @@ class SessionFacts:
         ehlo_code: basic status code of the EHLO read on this socket inside TLS; None before it.
         keywords: EHLO keywords of that reply, upper case; empty unless ``ehlo_code`` is 250.
         cleartext_login: credentials crossed this connection before a verified handshake.
+        path: what was looked up about the host; None without look-ups.
     """
 
     host: str
@@ -87,6 +88,7 @@ class SessionFacts:
     ehlo_code: int | None = None
     keywords: frozenset[str] = frozenset()
     cleartext_login: bool = False
+    path: PathFacts | None = None
 
 
 # -- what the DNS says ---------------------------------------------------------------------------
@@ -185,11 +187,14 @@ class PolicyFacts:
         stored: the policy in force, or None.
         source: ``none``, ``fetched`` (now) or ``cached``.
         problem: why there is no policy, or no newer one, although there might be; for people.
+        failed: ``dns`` or ``fetch`` where the problem is a look-up that failed, so that later may
+            be better; else "".
     """
 
     stored: StoredPolicy | None = None
     source: str = "none"
     problem: str = ""
+    failed: str = ""
 
 
 # -- the way to a domain -------------------------------------------------------------------------
@@ -249,3 +254,20 @@ class RouteFacts:
     trusted: bool = False
     trust_reason: str = ""
     port: int = 25
+
+
+@dataclass(frozen=True, slots=True)
+class PathFacts:
+    """What was looked up about the host of a connection, and what the connection is held to.
+
+    Attributes:
+        route: of the domain, or of the server that the caller named.
+        host: the one that this connection is to.
+        rung: ``verified`` (DANE or PKIX), ``encrypted`` or ``clear``, for a domain's host; or
+            ``named``: a server that the caller named, whose TLS, if there is any, its TLSA
+            records bind (RFC 7672 s3.1.3, RFC 7673).
+    """
+
+    route: RouteFacts
+    host: HostFacts
+    rung: str = "verified"

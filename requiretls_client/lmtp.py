@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from requiretls_client.connection import Reply
+    from requiretls_client.lookups import Lookups
     from requiretls_client.session import SourceAddress
 
 
@@ -38,6 +39,7 @@ class LMTP(SMTP, StockLMTP):
         require_tls: bool = False,
         context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
+        lookups: Lookups | None = None,
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and those of :class:`SMTP`."""
@@ -52,6 +54,7 @@ class LMTP(SMTP, StockLMTP):
             require_tls=require_tls,
             context=context,
             server_hostname=server_hostname,
+            lookups=lookups,
             allow_cleartext_auth=allow_cleartext_auth,
         )
 

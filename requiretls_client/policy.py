@@ -8,7 +8,9 @@ fails ends the matter, because the later ones cannot be known then.
 
 from __future__ import annotations
 
-from requiretls_client.facts import SessionFacts, TLSFacts
+from collections.abc import Iterator
+
+from requiretls_client.facts import PathFacts, SessionFacts, TLSFacts
 from requiretls_client.verdict import Finding, Verdict
 
 KEYWORD = "REQUIRETLS"
@@ -24,6 +26,14 @@ _STEP5 = "RFC 8689 s4.2.1 step 5"
 _USE_CONTEXT = (
     "give the server a certificate for that name, or say server_hostname= for the name that it "
     "has, or context= for the authority that signed it"
+)
+_HAVE_CERTIFICATE = (
+    "have the mail host's certificate repaired (a trusted authority, the name of the MX record), "
+    "or say Lookups(trust=...) for the authority that signed it"
+)
+_HAVE_TLSA = (
+    "have the domain bring its TLSA records (RFC 7672) and the server's certificate together; "
+    "nothing else makes up for the mismatch"
 )
 _OWN_HANDSHAKE = (
     "let starttls() or SMTP_SSL make the handshake; a subclass may dial in _get_socket(), but not "
@@ -51,16 +61,50 @@ def judge_session(
         A verdict whose findings are in RFC order. Of a refusal the last one failed.
     """
     findings: list[Finding] = []
-    for rule in _RULES if require_tls else _RULES_OF_ORDINARY_MAIL:
-        finding = rule(facts)
+    for finding in _rules(facts, require_tls=require_tls, null_path=null_path):
         findings.append(finding)
         if require_tls and not finding.ok:
             break
-    else:
-        if require_tls:
-            findings.append(_requiretls(facts, null_path=null_path))
-    refused = not findings[-1].ok if require_tls else facts.obstacle is not None
+    refused = not findings[-1].ok if require_tls else _refuses_ordinary(facts)
     return _verdict(facts, tuple(findings), require_tls=require_tls, refused=refused)
+
+
+def _rules(facts: SessionFacts, *, require_tls: bool, null_path: bool) -> Iterator[Finding]:
+    """Yield a finding for each condition, in the order of RFC 8689 s4.2.1."""
+    if facts.path is not None:
+        from requiretls_client.path import judge_host
+
+        yield from judge_host(facts.path, require_tls=require_tls, lenient=not require_tls)
+    else:
+        yield _server_name(facts)
+    if require_tls:
+        yield _login(facts)
+    yield _session(facts)
+    yield _tls(facts)
+    yield _certificate(facts)
+    if require_tls:
+        yield _requiretls(facts, null_path=null_path)
+
+
+def _refuses_ordinary(facts: SessionFacts) -> bool:
+    """Tell whether ordinary mail is refused: TLS was tried and failed, or the path demands it.
+
+    What a domain's own policies demand of its hosts (RFC 7672 s2.2, RFC 8461 s5) is in the rung.
+    A connection that is held to verified TLS and has none carries nothing.
+    """
+    rung = facts.path.rung if facts.path else ""
+    if facts.obstacle is not None or rung in ("", "clear"):
+        return facts.obstacle is not None
+    if rung == "named":
+        return facts.tls is not None and _is_bound(facts.path) and not _certificate(facts).ok
+    return tls_level(facts) != "authenticated" if rung == "verified" else facts.tls is None
+
+
+def _is_bound(path: PathFacts | None) -> bool:
+    """Tell whether TLSA records bind the certificate."""
+    from requiretls_client import dane
+
+    return path is not None and bool(path.host.tlsa) and bool(dane.usable(path.host.tlsa))
 
 
 def judge_login(facts: SessionFacts, *, excused: bool) -> Verdict:
@@ -180,13 +224,40 @@ def _certificate(facts: SessionFacts) -> Finding:
         problem: str | None = obstacle.text
     elif facts.tls is None:
         problem = "the handshake was not made by this package, so nothing is known about it"
+        if not facts.foreign_tls:
+            problem = "there was no handshake"
+    elif facts.path is not None:
+        return _certificate_on_path(facts, facts.tls, facts.path)
     else:
         problem = _why_not_verified(facts.host, facts.tls)
     if problem is None:
         text = f"the certificate was verified for {facts.host}"
         return Finding("certificate", True, text, _STEP4, host=facts.host)
+    return _not_verified(facts, problem, _OWN_HANDSHAKE if facts.foreign_tls else _USE_CONTEXT)
+
+
+def _certificate_on_path(facts: SessionFacts, tls: TLSFacts, path: PathFacts) -> Finding:
+    """Hold the handshake against what the look-ups ask for: DANE, PKIX, or both (table B)."""
+    from requiretls_client import dane
+    from requiretls_client.path import need
+
+    wanted, texts = need(path), []
+    if wanted.dane:
+        found = dane.match(wanted.dane, tls, wanted.names)
+        if not found.ok:
+            return _not_verified(facts, f"DANE: {found.text}", _HAVE_TLSA)
+        texts.append(f"{found.text} ({found.by})")
+    if wanted.pkix:
+        problem = _why_not_verified(facts.host, tls)
+        if problem is not None:
+            fix = _USE_CONTEXT if path.rung == "named" else _HAVE_CERTIFICATE
+            return _not_verified(facts, problem, fix)
+        texts.append(f"the certificate was verified for {facts.host}")
+    return Finding("certificate", True, " and ".join(texts), _STEP4, host=facts.host)
+
+
+def _not_verified(facts: SessionFacts, problem: str, fix: str) -> Finding:
     text = f"the certificate of {_server(facts)} was not verified: {problem}"
-    fix = _OWN_HANDSHAKE if facts.foreign_tls else _USE_CONTEXT
     return Finding("certificate", False, text, _STEP4, fix, facts.host, _status(facts))
 
 
@@ -260,6 +331,15 @@ def _verdict(
     failed = next((finding for finding in findings if not finding.ok), None)
     status = failed.status if refused and failed else None
     later = bool(status and status.startswith("4."))
+    path = facts.path
+    if path is not None:
+        from requiretls_client.path import mx_level
+
+        domain, level = path.route.domain or None, mx_level(path.route, path.host)
+        # RFC 7672 s2.2, RFC 8461 s5: what fails a published policy is to be tried again.
+        hint = bool(failed and failed.step in ("tls", "certificate") and path.route.mx)
+    else:
+        domain, level, hint = None, None, False
     return Verdict(
         allowed=not refused,
         require_tls=require_tls,
@@ -269,11 +349,10 @@ def _verdict(
         tls_level=tls_level(facts),
         tls_version=facts.tls.version if facts.tls else None,
         tls_cipher=facts.tls.cipher if facts.tls else None,
+        domain=domain,
+        mx_level=level,
         code=(451 if later else 550) if status else None,
         status=status,
-        temporary=refused and (later or bool(facts.obstacle and facts.obstacle.temporary)),
+        temporary=refused
+        and (later or hint or bool(facts.obstacle and facts.obstacle.temporary)),
     )
-
-
-_RULES = (_server_name, _login, _session, _tls, _certificate)
-_RULES_OF_ORDINARY_MAIL = (_server_name, _session, _tls, _certificate)

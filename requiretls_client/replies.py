@@ -14,6 +14,7 @@ MAX_LINE = 2048
 MAX_LINES = 100
 MAX_REPLY = 64 * 1024
 
+_ENHANCED = re.compile(rb"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![0-9.])")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -105,3 +106,18 @@ class Parser:
         raw, self._raw, self._size = self._raw, [], 0
         lines = [line[4:].removesuffix(b"\n").removesuffix(b"\r") for line in raw]
         return Reply(int(raw[0][:3]), lines, raw)
+
+
+def enhanced_status(code: int, text: bytes) -> str:
+    """Return the enhanced status code of a reply (RFC 2034 s4), or the general one of its class.
+
+    A code in the text counts only if its class is that of the reply: the reply's own digit wins.
+
+    Args:
+        code: basic status code, 200 to 599.
+        text: of the reply, its first line or all of it.
+    """
+    found = _ENHANCED.match(text)
+    if found and found[1] == b"%d" % (code // 100):
+        return found[0].decode("ascii")
+    return f"{code // 100}.0.0"

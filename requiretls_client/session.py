@@ -23,9 +23,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from email.message import Message
-    from typing import Any, NoReturn, TypeVar
+    from typing import Any, NoReturn, Self, TypeVar
 
     from requiretls_client.connection import Reply
+    from requiretls_client.lookups import Lookups
     from requiretls_client.sasl import Scrubber
 
     Method = TypeVar("Method", bound=Callable[..., Any])
@@ -75,6 +76,9 @@ class SMTP(Connection):
             verified TLS and REQUIRETLS before the constructor (or ``connect()``) returns.
         context: for TLS; None means certifi's roots, TLS 1.2 and up, chain and name verified.
         server_hostname: the name to verify and to send as SNI, when it is not ``host``.
+        lookups: a :class:`~requiretls_client.lookups.Lookups`; with it the server's addresses and
+            TLSA records are looked up first, and secure TLSA records bind its certificate (RFC
+            7672 s3.1.3, RFC 7673). No MX record is looked up: the host is the server.
         allow_cleartext_auth: let ``login()`` go out without verified TLS. On loopback and Unix
             sockets it always may; with ``require_tls`` it never does.
 
@@ -95,6 +99,7 @@ class SMTP(Connection):
         require_tls: bool = False,
         context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
+        lookups: Lookups | None = None,
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and ours; connect when ``host`` is given."""
@@ -104,6 +109,7 @@ class SMTP(Connection):
         if server_hostname is not None:
             server_hostname = syntax.reference_name(server_hostname, "server_hostname")
         self._server_hostname = server_hostname
+        self._lookups = lookups
         self._seen = Seen()
         self._turn = RLock()
         self._accepted: list[str] = []  # recipients of the open transaction
@@ -121,6 +127,51 @@ class SMTP(Connection):
         self.context = context
         if host:
             self._connect_or_close(host, port)
+
+    _session_optional = False  # to_domain(tls_optional=True)
+
+    @classmethod
+    def to_domain(
+        cls,
+        domain: str,
+        *,
+        require_tls: bool = False,
+        tls_optional: bool = False,
+        lookups: Lookups | None = None,
+        port: int = 25,
+        local_hostname: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        source_address: SourceAddress | None = None,
+    ) -> Self:
+        """Return a session with the first mail host of a domain that qualifies.
+
+        MX, addresses, TLSA records and the MTA-STS policy are looked up first; then host after
+        host is tried, as RFC 8689 s4.2.1 says. The session takes recipients of this domain only.
+
+        Args:
+            domain: recipient domain, such as ``example.net``, or an address literal.
+            require_tls: RFC 8689 for every message, unless it says otherwise.
+            tls_optional: every message gets ``TLS-Required: No``; verified TLS is tried first,
+                then TLS, then clear text (RFC 8689 s4.2.2).
+            lookups: None means the process's own, with the defaults of
+                :class:`~requiretls_client.lookups.Lookups`.
+            port: TCP port of the mail hosts.
+            local_hostname: name for EHLO; None means this machine's.
+            timeout: seconds for each wait on the socket.
+            source_address: ``(host, port)`` to bind to.
+
+        Raises:
+            ValueError: a bad domain, or ``require_tls`` together with ``tls_optional``.
+            RequireTLSError: no host qualifies: the class says why, ``findings`` and ``verdict``
+                have every host.
+        """
+        from requiretls_client.mxwalk import first_session
+
+        return first_session(
+            cls, domain, lookups, port=port,
+            require_tls=require_tls, tls_optional=tls_optional,
+            local_hostname=local_hostname, timeout=timeout, source_address=source_address,
+        )  # fmt: skip
 
     def _connect_or_close(self, host: str, port: int) -> None:
         """Do with the host what smtplib's constructor does, and leave no socket behind."""
@@ -187,9 +238,14 @@ class SMTP(Connection):
         if not self.has_extn("starttls"):
             raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
         try:
-            return self._start_tls(context or self.context)
+            reply = self._start_tls(context or self.context)
         except Blocked as blocked:
             self._refuse_tls(blocked)
+        if self._path is not None:  # TLSA records bind the certificate, whoever starts TLS
+            verdict = self._judge(require_tls=False)
+            if not verdict.allowed:
+                self._refuse(verdict)
+        return reply
 
     def _refuse_tls(self, blocked: Blocked) -> NoReturn:
         """Raise for ordinary mail what smtplib would, and leave no usable session behind."""
@@ -388,6 +444,8 @@ class SMTP(Connection):
         mail_options = syntax.checked_options(mail_options, "mail_options")
         rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
         syntax.check_envelope(from_addr, recipients, mail_options)
+        self._check_recipients(recipients)
+        tls_optional = tls_optional or self._session_optional
         msg = content.raw_bytes(msg)
         content.check_options(mail_options, msg)
         optional = header.in_raw(msg)
@@ -405,9 +463,17 @@ class SMTP(Connection):
             mail_options = content.mail_options(msg, mail_options, self.has_extn)
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
-            self._receipt = receipt or (self._reference_name(), self._seen, self.sock)
+            self._receipt = receipt or (
+                self._reference_name(), self._seen, self.sock, self._path
+            )  # fmt: skip
         self._delivered = True
         return refused
+
+    def _check_recipients(self, recipients: Sequence[str]) -> None:
+        """Refuse, before MAIL, recipients of another domain than the session's."""
+        if self._path is not None:
+            for number, recipient in enumerate(recipients):
+                self._check_domain(syntax.mailbox(recipient, f"to_addrs[{number}]"))
 
     def _decide(
         self, require_tls: bool | None, mail_options: tuple[str, ...], optional: bool
@@ -449,6 +515,7 @@ class SMTP(Connection):
         self._receipt = None
         mail_options = syntax.checked_options(mail_options, "mail_options")
         optional = header.in_message(msg)
+        tls_optional = tls_optional or self._session_optional
         required = self._decide(require_tls, mail_options, tls_optional or optional)
         if tls_optional and not optional:
             msg = header.marked_message(msg)

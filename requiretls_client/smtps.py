@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 
+    from requiretls_client.lookups import Lookups
     from requiretls_client.session import SourceAddress
 
 
@@ -44,6 +45,7 @@ class SMTP_SSL(SMTP, StockSSL):
             context: ssl.SSLContext | None = None,
             require_tls: bool = False,
             server_hostname: str | None = None,
+            lookups: Lookups | None = None,
             allow_cleartext_auth: bool = False,
         ) -> None:
             """Take smtplib's arguments and those of :class:`SMTP`."""
@@ -56,6 +58,7 @@ class SMTP_SSL(SMTP, StockSSL):
                 require_tls=require_tls,
                 context=context or _default_context(),
                 server_hostname=server_hostname,
+                lookups=lookups,
                 allow_cleartext_auth=allow_cleartext_auth,
             )
 
@@ -74,6 +77,7 @@ class SMTP_SSL(SMTP, StockSSL):
             *,
             require_tls: bool = False,
             server_hostname: str | None = None,
+            lookups: Lookups | None = None,
             allow_cleartext_auth: bool = False,
         ) -> None:
             """Take smtplib's arguments and those of :class:`SMTP`."""
@@ -87,6 +91,7 @@ class SMTP_SSL(SMTP, StockSSL):
                 require_tls=require_tls,
                 context=context or _default_context(),
                 server_hostname=server_hostname,
+                lookups=lookups,
                 allow_cleartext_auth=allow_cleartext_auth,
             )
 
@@ -95,7 +100,7 @@ class SMTP_SSL(SMTP, StockSSL):
         # anything, and only smtplib.SMTP's keeps the ways in that others patch.
         sock = super(StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
         try:
-            return self._handshake(self.context, sock)
+            return self._handshake(self._path_context or self.context, sock)
         except Blocked as blocked:
             sock.close()
             self._refuse_tls(blocked)

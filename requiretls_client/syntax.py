@@ -49,6 +49,8 @@ _COMMAND = re.compile(r"[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
+_TO = re.compile(r'[ \t]*TO:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
+
 MARK = "REQUIRETLS"
 MAX_PATH = 254  # RFC 5321 s4.5.3.1.3: 256 octets with the angle brackets
 
@@ -225,6 +227,47 @@ def reference_name(host: str, argument: str = "host") -> str:
     return name
 
 
+def mail_domain(text: str, argument: str = "domain") -> str:
+    """Return the one form of a recipient domain: A-label, or an address literal as RFC 5321 has it.
+
+    Raises:
+        ValueError: neither a DNS name nor a literal of an IPv4 or IPv6 address.
+    """
+    if text.startswith("["):
+        address = literal_address(text, argument)
+        return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+    name = reference_name(text, argument)
+    if ":" in name or name.replace(".", "").isdigit():
+        raise ValueError(f"{argument} is an address without brackets, and no domain")
+    return name
+
+
+def literal_address(text: str, argument: str = "domain") -> str:
+    """Return the IP address in an address literal (RFC 5321 s4.1.3).
+
+    Raises:
+        ValueError: it holds none.
+    """
+    found = re.fullmatch(r"\[(IPv6:)?([0-9A-Fa-f:.]+)\]", text, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{argument} is no address literal of RFC 5321 s4.1.3")
+    if bool(found[1]) != (":" in found[2]):
+        raise ValueError(f"{argument} is no address literal of RFC 5321 s4.1.3")
+    return reference_name(found[2], argument)
+
+
+def domain_of(mailbox: str, argument: str) -> str:
+    """Return the domain of a bare mailbox in the form of :func:`mail_domain`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    _, at, domain = mailbox.rpartition("@")
+    if not at:
+        raise ValueError(f"{argument} has no domain to deliver to")
+    return mail_domain(domain, argument)
+
+
 def ehlo_keywords(reply: bytes) -> frozenset[str]:
     """Return the keywords of an EHLO reply, upper case; its greeting line is none.
 
@@ -271,6 +314,12 @@ def read_mail(rest: str) -> tuple[bool, bool]:
         return False, False
     parameters = [word.upper() for word in found[2].split(" ") if word.isascii()]
     return MARK in parameters, not found[1]
+
+
+def read_rcpt(rest: str) -> str:
+    """Return the mailbox in what stands behind the verb RCPT; "" if it is not understood."""
+    found = _TO.fullmatch(rest)
+    return found[1] if found else ""
 
 
 def printable(text: bytes | str, limit: int = 200) -> str:

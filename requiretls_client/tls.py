@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 from requiretls_client.facts import TLSFacts
@@ -26,6 +27,7 @@ _CIPHERS = (
 )
 
 _default: ssl.SSLContext | None = None
+_encrypting: ssl.SSLContext | None = None
 
 
 def default_context() -> ssl.SSLContext:
@@ -62,6 +64,43 @@ def client_context(cafile: str | None = None) -> ssl.SSLContext:
     return context
 
 
+def encrypting_context() -> ssl.SSLContext:
+    """Return the process's context that encrypts and verifies nothing; built on first use.
+
+    For handshakes that are judged otherwise, such as by a TLSA record of usage 3, and for TLS
+    that is better than none. Versions and ciphers are as strict as elsewhere, which RFC 9325
+    section 5 asks of opportunistic TLS too; the certificate's key and signatures may be weak.
+    Nothing is logged: unlike :func:`unverified_context` it is no choice of the caller.
+    """
+    global _encrypting
+    if _encrypting is None:
+        context = client_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        _encrypting = context
+    return _encrypting
+
+
+def anchor_context(anchors: Sequence[bytes]) -> ssl.SSLContext:
+    """Return a new context that verifies the chain up to one of ``anchors``, and no name.
+
+    For TLSA records of usage 2: an anchor need not be self-signed (RFC 7671 s5.2). The names,
+    of which several may be right, are the caller's to judge.
+
+    Args:
+        anchors: certificates, DER, at least one; nothing else is trusted.
+
+    Raises:
+        ValueError: there is none.
+        ssl.SSLError: one that OpenSSL cannot read.
+    """
+    context = client_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=b"".join(anchors))
+    return context
+
+
 def unverified_context() -> ssl.SSLContext:
     """Return a context that encrypts and verifies nothing, which is smtplib's own default.
 
@@ -84,7 +123,7 @@ def verifies(context: ssl.SSLContext) -> bool:
 
 
 def wrap(
-    context: ssl.SSLContext, sock: socket.socket | None, name: str
+    context: ssl.SSLContext, sock: socket.socket | None, name: str, *, chain: bool = False
 ) -> tuple[ssl.SSLSocket, TLSFacts]:
     """Make the handshake on ``sock`` for ``name`` and record what it proved.
 
@@ -92,6 +131,8 @@ def wrap(
         context: as the caller gave it, or :func:`default_context`.
         sock: connected stream socket, blocking or with a timeout; this call takes it over.
         name: reference name, A-label or IP address; "" only where the context compares none.
+        chain: also record the certificates and their names, for DANE. Names only of a verified
+            chain: the one usage that verifies nothing (3) ignores them (RFC 7672 s3.1.1).
 
     Raises:
         OSError: ``ssl.SSLError``, a timeout or a broken connection. ``sock`` is of no use then;
@@ -116,15 +157,19 @@ def wrap(
         raise ConnectionResetError("the connection was reset before the handshake")
     verified = before[0] and after[0] and isinstance(wrapped, ssl.SSLSocket)
     cipher = wrapped.cipher()
+    names = _subject_alt_names(wrapped) if verified else ()
     return wrapped, TLSFacts(
         server_hostname=name,
         verify_required=verified,
         check_hostname=before[1] and after[1],
         common_name_allowed=before[2] or after[2],
-        san_kinds=_san_kinds(wrapped) if verified else frozenset(),
+        san_kinds=frozenset(kind for kind, _ in names),
         session_reused=wrapped.session_reused is not False,
         version=wrapped.version() or "",
         cipher=cipher[0] if cipher else "",
+        presented=_chain(wrapped, "get_unverified_chain") if chain else (),
+        verified=_chain(wrapped, "get_verified_chain") if chain and verified else (),
+        names=_host_names(names) if chain else (),
     )
 
 
@@ -137,6 +182,29 @@ def _settings(context: ssl.SSLContext) -> tuple[bool, bool, bool]:
     )
 
 
-def _san_kinds(sock: ssl.SSLSocket) -> frozenset[str]:
-    certificate: dict[str, Any] = dict(sock.getpeercert() or {})
-    return frozenset(kind for kind, _ in certificate.get("subjectAltName", ()))
+def _subject_alt_names(sock: ssl.SSLSocket) -> tuple[tuple[str, str], ...]:
+    """Return (kind, value) of the certificate's names; none where ssl cannot read them all."""
+    try:
+        certificate: dict[str, Any] = dict(sock.getpeercert() or {})
+    except UnicodeDecodeError:  # a dNSName need not be ASCII, although it must
+        return ()
+    return tuple(certificate.get("subjectAltName", ()))
+
+
+def _host_names(names: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Return the dNSNames, lower case; without those that hold more than ASCII."""
+    return tuple(value.lower() for kind, value in names if kind == "DNS" and value.isascii())
+
+
+def _chain(sock: ssl.SSLSocket, method: str) -> tuple[bytes, ...]:
+    """Return what ``get_unverified_chain`` or ``get_verified_chain`` says, DER, the leaf first.
+
+    Public since Python 3.13; in 3.11 and 3.12 they are there, undocumented (python/cpython#109109).
+    Where they are not, the chain is unknown, and DANE can prove nothing.
+    """
+    if hasattr(sock, method):
+        return tuple(getattr(sock, method)())
+    find = getattr(getattr(sock, "_sslobj", None), method, None)
+    if find is None:
+        return ()
+    return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in find() or ())

@@ -13,10 +13,13 @@ from typing import Any
 SCHEMA = "requiretls-verdict/1"
 
 # The four words that Postfix logs for REQUIRETLS (its REQUIRETLS_README): one vocabulary for
-# everybody's logs.
+# everybody's logs. It has none for what was decided without a connection.
 WORDS = {
     "requiretls": "requiretls:none",
     "certificate": "requiretls:nocertmatch",
+    "mx": "requiretls:nocertmatch",
+    "mta_sts": "requiretls:nocertmatch",
+    **dict.fromkeys(("domain", "dns", "sts", "address", "tlsa", "connect", "server"), None),
 }
 
 
@@ -26,7 +29,9 @@ class Finding:
 
     Attributes:
         step: stable word for the condition: ``server_name``, ``login``, ``ehlo``, ``tls``,
-            ``certificate`` or ``requiretls``.
+            ``certificate`` or ``requiretls``; of a domain also ``domain`` (exists, takes mail),
+            ``mx`` (the host's name is authenticated), ``mta_sts`` (its policy lists the host),
+            ``sts`` and ``dns`` (a look-up failed), ``address``, ``tlsa``, ``connect``.
         ok: whether it holds.
         text: what was found, as a clause that names the host.
         rfc: the section that asks for it, such as ``RFC 8689 s4.2.1``.
@@ -62,6 +67,7 @@ class Verdict:
         code: basic status code of a refusal (550 or 451), else None.
         status: enhanced status code of a refusal, such as ``5.7.30``, else None.
         temporary: whether trying again later can succeed.
+        hosts: the verdicts of all hosts of a domain, where several were tried and none allowed.
     """
 
     allowed: bool
@@ -77,6 +83,7 @@ class Verdict:
     code: int | None = None
     status: str | None = None
     temporary: bool = False
+    hosts: tuple[Verdict, ...] = ()
 
     @property
     def failed(self) -> Finding | None:
@@ -98,13 +105,18 @@ class Verdict:
         """Say the verdict for people: a headline, then one line per finding."""
         asked = "REQUIRETLS" if self.require_tls else "ordinary mail"
         outcome = "allowed" if self.allowed else f"refused ({self.code} {self.status})"
-        headline = f"{asked} to {self.host or 'an unnamed server'}: {outcome}"
-        return "\n".join([headline, *explain_findings(self.findings)])
+        where = self.host or self.domain or "an unnamed server"
+        headline = f"{asked} to {where}: {outcome}"
+        lines = [headline, *explain_findings(self.findings)]
+        for other in self.hosts:
+            lines += ["", *other.explain().splitlines()]
+        return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; the key ``schema`` names the version of the form."""
         data = asdict(self)
         data["findings"] = [asdict(finding) for finding in self.findings]
+        data["hosts"] = [verdict.as_dict() for verdict in self.hosts]
         return {"schema": SCHEMA, **data, "word": self.word}
 
 

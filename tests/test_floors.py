@@ -10,15 +10,29 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "requiretls_client"
 
 FLOORS = {
-    "errors": 0, "facts": 0, "verdict": 0,
-    "content": 1, "header": 1, "replies": 1, "policy": 1, "sasl": 1, "syntax": 1,
-    "tls": 2,
+    "errors": 0, "facts": 0, "verdict": 0, "reports": 0,
+    "certificate": 1, "content": 1, "dane": 1, "header": 1, "mtasts": 1, "path": 1, "policy": 1,
+    "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
+    "cache": 2, "cache_file": 2, "fetch": 2, "lookups": 2, "nameserver": 2, "resolvconf": 2,
+    "resolver": 2, "tls": 2,
     "wire": 3, "connection": 3, "login": 3, "session": 3, "lmtp": 3, "smtps": 3,
+    "mxwalk": 3, "delivery": 3, "checking": 3,
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
 }  # fmt: skip
 WITHIN = {
-    ("errors", "verdict"), ("connection", "wire"), ("session", "connection"),
-    ("session", "login"), ("lmtp", "session"), ("smtps", "session"), ("smtps", "connection"),
+    ("errors", "verdict"), ("verdict", "facts"), ("reports", "facts"), ("reports", "verdict"),
+    ("dane", "certificate"), ("mtasts", "syntax"), ("route", "mtasts"), ("route", "syntax"),
+    ("path", "dane"), ("path", "mtasts"), ("path", "route"), ("policy", "path"), ("policy", "dane"),
+    ("cache", "cache_file"), ("fetch", "tls"), ("nameserver", "tls"), ("resolver", "nameserver"),
+    ("resolver", "resolvconf"), ("resolver", "tls"), ("lookups", "cache"), ("lookups", "fetch"),
+    ("lookups", "resolver"), ("lookups", "tls"),
+    ("connection", "wire"), ("session", "connection"), ("session", "login"), ("lmtp", "session"),
+    ("smtps", "session"), ("smtps", "connection"),
+    # to_domain() and lookups= of a session begin in mxwalk, which makes sessions: both late.
+    ("mxwalk", "connection"), ("mxwalk", "session"), ("mxwalk", "lmtp"), ("mxwalk", "smtps"),
+    ("session", "mxwalk"), ("connection", "mxwalk"),
+    ("delivery", "mxwalk"), ("delivery", "session"), ("checking", "mxwalk"),
+    ("checking", "session"), ("checking", "smtps"),
     ("cli", "testing"), ("cli", "__init__"), ("pytest_plugin", "testing"), ("__main__", "cli"),
 }  # fmt: skip
 NO_IO = {"socket", "ssl", "dns", "requests", "sqlite3", "asyncio", "threading", "subprocess",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 import requiretls_client as rt
 from requiretls_client import tls
-from requiretls_client.testing import trust
+from requiretls_client.testing import CA, trust
 
 
 @pytest.fixture
@@ -107,3 +108,77 @@ def test_context_is_built_lazily(no_default, serve, message):
     with rt.SMTP(server.host, server.port) as smtp:
         smtp.send_message(message)
     assert tls._default is None
+
+
+def test_encrypting_context(monkeypatch, caplog):
+    """BCP-01, BCP-07: no chain and no name, but versions and ciphers as everywhere; no warning."""
+    monkeypatch.setattr(tls, "_encrypting", None)
+    context, strict = tls.encrypting_context(), tls.client_context()
+    assert context is tls.encrypting_context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
+    assert context.minimum_version == strict.minimum_version
+    assert context.options == strict.options
+    assert context.get_ciphers() == strict.get_ciphers()
+    assert not caplog.records
+
+
+def test_anchor_context():
+    """TLSA-05: the anchors are the only roots, they need not be self-signed; no name is asked."""
+    child = CA().child()
+    anchors = [ssl.PEM_cert_to_DER_cert(ca.pem.decode("ascii")) for ca in (child, CA())]
+    context = tls.anchor_context(anchors)
+    assert sorted(context.get_ca_certs(binary_form=True)) == sorted(anchors)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+    assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert context.get_ciphers() == tls.client_context().get_ciphers()
+    with pytest.raises(ValueError, match="Empty"):
+        tls.anchor_context([])
+
+
+@pytest.fixture
+def shake(serve):
+    """Return a function that makes one handshake with a new server and returns its facts."""
+
+    def shake(context, certificate, **options):
+        server = serve(certificate=certificate, implicit_tls=True)
+        sock = socket.create_connection((server.host, server.port), timeout=5)
+        wrapped, facts = tls.wrap(context, sock, "localhost", **options)
+        wrapped.close()
+        return facts
+
+    return shake
+
+
+def test_facts_with_the_chain(shake):
+    """With chain=True the facts hold what was sent, what was verified, and the names."""
+    child = CA().child()
+    certificate = child.issue("LocalHost", "127.0.0.1", "*.example.test")
+    leaf, inter, root = (
+        ssl.PEM_cert_to_DER_cert(each.pem.decode("ascii"))
+        for each in (certificate, child, child.root)
+    )
+    verified = child.root.context()
+    facts = shake(verified, certificate, chain=True)
+    assert facts.presented == (leaf, inter)
+    assert facts.verified == (leaf, inter, root)
+    assert facts.names == ("localhost", "*.example.test")
+    assert facts.san_kinds == {"DNS", "IP Address"}
+    anchored = shake(tls.anchor_context([inter]), certificate, chain=True)
+    assert anchored.verified == (leaf, inter)
+    assert (anchored.verify_required, anchored.check_hostname) == (True, False)
+    unverified = shake(tls.encrypting_context(), certificate, chain=True)
+    assert unverified.presented == (leaf, inter)
+    assert (unverified.verified, unverified.names) == ((), ())
+    assert not unverified.verify_required
+    plain = shake(verified, certificate)
+    assert (plain.presented, plain.verified, plain.names) == ((), (), ())
+    assert plain.san_kinds == facts.san_kinds
+
+
+def test_chain_that_python_does_not_tell():
+    """Where this Python has no way to the chains they are unknown."""
+    sock = SimpleNamespace(_sslobj=SimpleNamespace())
+    assert tls._chain(sock, "get_verified_chain") == ()
+    assert tls._chain(SimpleNamespace(_sslobj=None), "get_unverified_chain") == ()
+    empty = SimpleNamespace(_sslobj=SimpleNamespace(get_verified_chain=lambda: None))
+    assert tls._chain(empty, "get_verified_chain") == ()

@@ -52,6 +52,7 @@ class Server:
         certificate: Certificate | None = None,
         script: Mapping[str, Step | Sequence[Step]] | None = None,
         address: str = "127.0.0.1",
+        port: int = 0,
         unix_path: str | None = None,
     ) -> None:
         """Describe the server; :meth:`start` opens it.
@@ -70,6 +71,7 @@ class Server:
                 CA that all servers of the process share.
             script: stage -> step or list of steps; see :mod:`requiretls_client.testing.script`.
             address: IPv4 or IPv6 address to listen on.
+            port: TCP port to listen on; 0 takes a free one.
             unix_path: listen on a Unix socket at this path instead; removed at the end.
 
         Raises:
@@ -92,6 +94,7 @@ class Server:
         self._script = Script(script)
         self._certificate = certificate
         self._address = address
+        self._wanted_port = port
         self._unix_path = unix_path
         self._records = Records()
         self._errors: list[BaseException] = []
@@ -243,7 +246,7 @@ class Server:
                 raise
             return listener
         family = socket.AF_INET6 if ":" in self._address else socket.AF_INET
-        return socket.create_server((self._address, 0), family=family, backlog=128)
+        return socket.create_server((self._address, self._wanted_port), family=family, backlog=128)
 
     def _serve(self) -> None:
         """Accept until the alarm rings (the acceptor's thread)."""

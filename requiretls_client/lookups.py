@@ -1,0 +1,325 @@
+"""``Lookups``: how a domain is looked up, whom to trust, and what is remembered.
+
+Drives the plans of :mod:`requiretls_client.route` against a resolver, the web and a policy store.
+Judges nothing: what it returns are facts. Every setting of the look-ups enters here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import random
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+from requiretls_client import mtasts, syntax
+from requiretls_client.cache import PolicyStore, SQLiteStore
+from requiretls_client.facts import Answer, HostFacts, PolicyFacts, RouteFacts, StoredPolicy
+from requiretls_client.fetch import FetchError, fetch_policy
+from requiretls_client.route import (
+    Ask,
+    Fetched,
+    Plan,
+    Question,
+    find_hosts,
+    find_policy,
+    find_server,
+    literal_host,
+)
+
+WORKERS = 32  # questions under way at once; more gain nothing (docs/benchmarks)
+FETCH_SECONDS = 60.0  # RFC 8461 s3.3
+_JUST_NOW = 60.0  # seconds in which a policy that somebody else fetched serves us too
+_WAIT = 0.05  # seconds between two looks at whether he has
+
+_random = random.SystemRandom()
+_log = logging.getLogger("requiretls_client")
+
+
+class AnyResolver(Protocol):
+    """What is asked of a resolver; :class:`~requiretls_client.resolver.Resolver` is one."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether its word on DNSSEC counts."""
+
+    @property
+    def trust_reason(self) -> str:
+        """Why, or why not."""
+
+    def query(self, name: str, rdtype: str) -> Answer:
+        """Answer one question; trouble is an answer too. Many threads may ask at once."""
+
+
+class Lookups:
+    """The look-ups of recipient domains: resolver, policy store, trust.
+
+    One object serves many threads and is made to be kept; ``deliver()`` and its like share one
+    where none is given. A forked child may go on using it.
+
+    Args:
+        resolver: None is the system's, with DNSSEC status where that may be trusted; see
+            :class:`~requiretls_client.resolver.Resolver`.
+        cache: keeps MTA-STS policies; None is a file in the user's cache directory, shared by all
+            processes (:class:`~requiretls_client.cache.SQLiteStore`).
+        trust: whose certificates count, for mail hosts and for policy hosts: ``"certifi"``,
+            ``"system"``, the path of a PEM file, or an ``ssl.SSLContext`` that verifies.
+        allow_private: let domains lead to addresses that are not public (loopback, private,
+            link-local): for one's own network, never where strangers choose the domain.
+
+    Raises:
+        ValueError: a context that does not verify.
+        OSError: a PEM file that cannot be read.
+    """
+
+    def __init__(
+        self,
+        resolver: AnyResolver | None = None,
+        cache: PolicyStore | None = None,
+        *,
+        trust: str | os.PathLike[str] | ssl.SSLContext = "certifi",
+        allow_private: bool = False,
+    ) -> None:
+        """Take the settings; nothing is asked yet."""
+        if resolver is None:
+            from requiretls_client.resolver import Resolver
+
+            resolver = Resolver()
+        self.resolver = resolver
+        self.cache: PolicyStore = SQLiteStore() if cache is None else cache
+        self.allow_private = bool(allow_private)
+        self._context = _context(trust)
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The verifying context for mail hosts and policy hosts."""
+        if self._context is None:
+            from requiretls_client.tls import default_context
+
+            return default_context()  # not kept: tests may change it for a while
+        return self._context
+
+    def close(self) -> None:
+        """End the threads; the next look-up starts new ones."""
+        with self._lock:
+            if self._pool is not None and self._pool[0] == os.getpid():
+                self._pool[1].shutdown()
+            self._pool = None
+
+    # -- what can be looked up -------------------------------------------------------------------
+
+    def route(self, domain: str, *, port: int = 25) -> RouteFacts:
+        """Look up everything about a recipient domain: MX, addresses, TLSA, MTA-STS policy.
+
+        Args:
+            domain: DNS name (U-labels are converted), or an address literal such as
+                ``[192.0.2.1]``, for which nothing is looked up.
+            port: TCP port of the mail hosts.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        domain = syntax.mail_domain(domain)
+        if domain.startswith("["):
+            address = syntax.literal_address(domain)
+            hosts = (literal_host(address, allow_private=self.allow_private),)
+            return self._facts(domain, None, hosts, PolicyFacts(), port)
+        (mx, hosts), policy = self._drive(
+            find_hosts(
+                domain, port=port, shuffle=_random.shuffle, allow_private=self.allow_private
+            ),
+            find_policy(
+                domain,
+                stored=self.cache.load(domain),
+                failure=self.cache.failure(domain),
+                now=time.time(),
+                allow_private=self.allow_private,
+            ),
+        )
+        return self._facts(domain, mx, hosts, policy, port)
+
+    def server(self, host: str, *, port: int) -> RouteFacts:
+        """Look up a server that the caller names: addresses, and secure TLSA records (RFC 7673).
+
+        Args:
+            host: DNS name.
+            port: TCP port, part of the name of the TLSA records.
+
+        Raises:
+            ValueError: it is no DNS name.
+        """
+        host = syntax.reference_name(host)
+        (found,) = self._drive(find_server(host, port=port))
+        return self._facts("", None, (found,), PolicyFacts(), port)
+
+    def has_newer_policy(self, made: RouteFacts) -> bool:
+        """Tell whether the DNS now has another policy id than the one that a route was made under.
+
+        RFC 8461 s5.1: under an enforced policy no failure is final before that was looked at.
+        """
+        stored = made.policy.stored
+        if stored is None or stored.policy.mode != "enforce":
+            return False
+        txt = self.resolver.query(f"_mta-sts.{made.domain}", "TXT")
+        try:
+            published = mtasts.policy_id(str(record) for record in txt.records)
+        except mtasts.PolicyError:
+            return False
+        return published is not None and published != stored.policy_id
+
+    def has_mx(self, host: str) -> bool:
+        """Tell whether a name is a mail domain with MX records, rather than a server."""
+        return bool(self.resolver.query(host, "MX").records)
+
+    def _facts(
+        self,
+        domain: str,
+        mx: Answer | None,
+        hosts: tuple[HostFacts, ...],
+        policy: PolicyFacts,
+        port: int,
+    ) -> RouteFacts:
+        trusted, reason = self.resolver.trusted, self.resolver.trust_reason
+        return RouteFacts(domain, mx, hosts, policy, trusted, reason, port)
+
+    # -- driving plans -----------------------------------------------------------------------------
+
+    def _drive(self, *plans: Plan[Any]) -> list[Any]:
+        """Run plans side by side to their ends, and return what they return.
+
+        Each goes on as soon as its own questions are answered. The plans run in this thread, only
+        the answering in others, so that a plan can never wait for its own workers.
+        """
+        results: list[Any] = [None] * len(plans)
+        answered: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        pending: dict[int, list[Any]] = {}
+        missing: dict[int, int] = {}
+        pool = self._workers()
+
+        def go_on(index: int, answers: tuple[Any, ...] | None) -> None:
+            try:
+                questions = plans[index].send(answers)  # type: ignore[arg-type]
+            except StopIteration as stop:
+                results[index] = stop.value
+                return
+            pending[index], missing[index] = [None] * len(questions), len(questions)
+            for place, question in enumerate(questions):
+                pool.submit(self._answer_to, question, index, place, answered)
+
+        for index in range(len(plans)):
+            go_on(index, None)
+        while pending:
+            index, place, answer = answered.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            pending[index][place] = answer
+            missing[index] -= 1
+            if not missing[index]:
+                go_on(index, tuple(pending.pop(index)))
+        return results
+
+    def _workers(self) -> ThreadPoolExecutor:
+        """Return this process's threads: a forked child has none of its parent's."""
+        with self._lock:
+            if self._pool is None or self._pool[0] != os.getpid():
+                self._pool = os.getpid(), ThreadPoolExecutor(WORKERS, "requiretls-lookup")
+            return self._pool[1]
+
+    def _answer_to(
+        self,
+        question: Question,
+        index: int,
+        place: int,
+        answered: queue.SimpleQueue[tuple[int, int, Any]],
+    ) -> None:
+        try:
+            answer: Any = self._answer(question)
+        except BaseException as error:  # raised where the plan is driven
+            answer = error
+        answered.put((index, place, answer))
+
+    def _answer(self, question: Question) -> Answer | Fetched:
+        if isinstance(question, Ask):
+            return self.resolver.query(question.name, question.rdtype)
+        return self._fetch(question.domain, question.policy_id, question.addresses)
+
+    # -- policies ----------------------------------------------------------------------------------
+
+    def _fetch(self, domain: str, policy_id: str, addresses: Sequence[str]) -> Fetched:
+        """Fetch a policy and keep it; of all threads and processes that want it, one fetches."""
+        deadline = time.monotonic() + FETCH_SECONDS
+        while not self.cache.claim(domain, time.time(), FETCH_SECONDS):
+            if time.monotonic() > deadline:
+                return Fetched(None, "another process is fetching it, and does not end")
+            time.sleep(_WAIT)
+        try:
+            now = time.time()
+            before = self.cache.load(domain)
+            if before and before.policy_id == policy_id and 0 <= now - before.fetched < _JUST_NOW:
+                return Fetched(before)
+            failure = self.cache.failure(domain)
+            if failure and failure[0] == policy_id and 0 <= now - failure[1] < _JUST_NOW:
+                return Fetched(None, "somebody else's fetch has just failed")
+            return self._fetch_now(domain, policy_id, addresses, before)
+        finally:
+            self.cache.release(domain)
+
+    def _fetch_now(
+        self, domain: str, policy_id: str, addresses: Sequence[str], before: StoredPolicy | None
+    ) -> Fetched:
+        try:
+            body = fetch_policy(domain, addresses, self.context, timeout=FETCH_SECONDS)
+            policy = mtasts.parse_policy(body)
+        except (FetchError, mtasts.PolicyError) as error:
+            self.cache.note_failure(domain, policy_id, time.time())
+            problem = syntax.printable(str(error))
+            if before and before.policy.mode != "none":  # RFC 8461 s10.2
+                _log.warning(
+                    "the MTA-STS policy of %s could not be refreshed: %s", domain, problem
+                )
+            return Fetched(None, problem)
+        stored = StoredPolicy(policy, policy_id, time.time())
+        self.cache.save(domain, stored)
+        if before and before.policy.mode == "enforce" and policy.mode != "enforce":
+            _log.warning(
+                "the MTA-STS policy of %s was enforced and is now in mode %s", domain, policy.mode
+            )
+        return Fetched(stored)
+
+
+_default: Lookups | None = None
+_default_lock = threading.Lock()
+
+
+def default_lookups() -> Lookups:
+    """Return the process's own, made on first use with all defaults."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Lookups()
+        return _default
+
+
+def _context(trust: str | os.PathLike[str] | ssl.SSLContext) -> ssl.SSLContext | None:
+    """Return the context for ``trust``; None for certifi's roots, which the process shares."""
+    from requiretls_client import tls
+
+    if isinstance(trust, ssl.SSLContext):
+        if not tls.verifies(trust):
+            raise ValueError("trust must be an SSL context that verifies chain and name")
+        return trust
+    if trust == "certifi":
+        return None
+    if trust == "system":
+        context = tls.client_context()
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+    return tls.client_context(str(Path(trust)))

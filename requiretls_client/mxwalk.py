@@ -1,0 +1,336 @@
+"""From host to host of a domain: dial, climb down the rungs, and hand out sessions that qualify.
+
+Does the I/O that RFC 8689 section 4.2.1 describes: steps 2 to 5 for each MX host until one
+qualifies, with QUIT to those that do not. What qualifies is decided elsewhere: before connecting by
+:mod:`requiretls_client.path`, afterwards by :mod:`requiretls_client.policy`.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from requiretls_client import dane, errors, syntax, tls
+from requiretls_client.connection import USABLE, Blocked, Connection
+from requiretls_client.facts import HostFacts, PathFacts, RouteFacts, TLSFacts
+from requiretls_client.path import combine, judge_domain, judge_host, need, refuse, rungs
+from requiretls_client.policy import judge_session
+from requiretls_client.replies import enhanced_status
+from requiretls_client.reports import Attempt
+from requiretls_client.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    import ssl
+
+    from requiretls_client.lookups import Lookups
+    from requiretls_client.session import SMTP
+
+    Session = TypeVar("Session", bound=SMTP)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the message asks of the way: RFC 8689 s4.2.1, s4.2.2, or neither."""
+
+    require_tls: bool = False
+    tls_optional: bool = False
+    null_path: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse both at once."""
+        if self.require_tls and self.tls_optional:
+            raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
+
+
+class Walk:
+    """One walk over the hosts of a domain.
+
+    Attributes:
+        attempts: what was tried so far, in order.
+    """
+
+    def __init__(
+        self, route: RouteFacts, context: ssl.SSLContext, make: Callable[[], SMTP], wish: Wish
+    ) -> None:
+        """Prepare the walk.
+
+        Args:
+            route: what was looked up.
+            context: verifies mail hosts by PKIX.
+            make: returns a new session object, not connected.
+            wish: what to hold the hosts to.
+        """
+        self.attempts: list[Attempt] = []
+        self._route, self._context, self._make, self._wish = route, context, make, wish
+        self._verdicts: list[Verdict] = []
+
+    def verdict(self) -> Verdict:
+        """Return why no host (further) qualifies; for a message, if there is one that does."""
+        return combine(self._verdicts)
+
+    def sessions(self) -> Iterator[SMTP]:
+        """Yield connected sessions that qualify, from the best host to the last.
+
+        Who takes one closes it; asking for the next one says that this one would not do.
+        """
+        finding = judge_domain(self._route)
+        if not finding.ok:
+            self._note(HostFacts(""), None, self._refusal(None, [finding]))
+            return
+        for host in self._route.hosts:
+            path = PathFacts(self._route, host)
+            findings = self._judge_host(path)
+            if not findings[-1].ok:
+                self._note(host, None, self._refusal(path, findings))
+                continue
+            for address in host.addresses:
+                smtp, verdict = self._climb_down(path, address, findings)
+                self._note(host, address, verdict)
+                if smtp is not None:
+                    yield smtp
+
+    def _judge_host(self, path: PathFacts) -> list[Finding]:
+        """Return the findings about a host, up to the first that bars it."""
+        findings = []
+        wish = self._wish
+        for finding in judge_host(path, require_tls=wish.require_tls, lenient=wish.tls_optional):
+            findings.append(finding)
+            if not finding.ok:
+                break
+        return findings
+
+    def _note(self, host: HostFacts, address: str | None, verdict: Verdict) -> None:
+        self._verdicts.append(verdict)
+        self.attempts.append(Attempt(host.name, host.preference, address, verdict))
+
+    def _refusal(self, path: PathFacts | None, findings: list[Finding]) -> Verdict:
+        return refuse(
+            path, findings, require_tls=self._wish.require_tls, domain=self._route.domain
+        )
+
+    # -- one address -------------------------------------------------------------------------------
+
+    def _climb_down(
+        self, path: PathFacts, address: str, findings: list[Finding]
+    ) -> tuple[SMTP | None, Verdict]:
+        """Try one address, from the best rung down; return the session that qualified, or None.
+
+        Where a lower rung qualified, the verdict says what failed above it (RFC 8689 s4.2.2: a
+        policy failure is noted).
+        """
+        failed: list[Finding] = []
+        verdict: Verdict | None = None
+        wish = self._wish
+        for rung in rungs(path, require_tls=wish.require_tls, tls_optional=wish.tls_optional):
+            smtp = self._make()
+            smtp._path = replace(path, rung=rung)
+            smtp._session_requires, smtp._session_optional = wish.require_tls, wish.tls_optional
+            try:
+                verdict = self._try(smtp, smtp._path, address)
+            except BaseException as error:
+                smtp.close()
+                if not isinstance(error, OSError):
+                    raise
+                found = unreachable(path.host.name, address, error)
+                verdict = self._refusal(path, [*findings, found])
+                if found.step == "connect":
+                    break  # no other rung can help
+            if verdict.allowed:
+                return smtp, replace(verdict, findings=(*failed, *verdict.findings))
+            failed += [replace(each, status=None) for each in verdict.findings if not each.ok]
+        assert verdict is not None  # noqa: S101 - there is a rung at least
+        return None, verdict
+
+    def _try(self, smtp: SMTP, path: PathFacts, address: str) -> Verdict:
+        """Bring one connection to where a message may leave, or leave it with QUIT.
+
+        Raises:
+            OSError: it could not be reached, or broke before TLS was tried.
+        """
+        wanted = need(path)
+        smtp._server_hostname = wanted.sni
+        smtp._path_context = first_context(path, self._context)
+        blocked = self._open(smtp, path, address)
+        shown = smtp._seen.tls[1] if smtp._seen.tls and blocked is None else None
+        trusted = anchors_to_try(path, shown) if shown else ()
+        if trusted:  # RFC 7672 s3.1.2: now that the chain is known, verify it, on a new connection
+            smtp._leave()
+            smtp._path_context = tls.anchor_context(trusted)
+            blocked = self._open(smtp, path, address)
+        verdict = judge_session(
+            smtp._facts(blocked.obstacle() if blocked else None),
+            require_tls=self._wish.require_tls,
+            null_path=self._wish.null_path,
+        )
+        if not verdict.allowed:
+            smtp._leave(usable=blocked is None or blocked.kind in USABLE)
+        return verdict
+
+    def _open(self, smtp: SMTP, path: PathFacts, address: str) -> Blocked | None:
+        """Connect, and go as far as the rung asks for; return what stood in the way of TLS."""
+        code, reply = smtp._connect(path.host.name, self._route.port, smtp.source_address, address)
+        if code != 220:
+            smtp._leave()
+            raise smtplib.SMTPConnectError(code, reply)
+        if path.rung == "clear":
+            smtp.ehlo_or_helo_if_needed()
+            return None
+        return smtp._reach()
+
+
+def walks(
+    lookups: Lookups, domain: str, port: int, make: Callable[[], SMTP], wish: Wish
+) -> Iterator[Walk]:
+    """Yield a walk over the hosts of a domain; and a second one, where the policy has changed.
+
+    Who asks for the second says that the first led nowhere: under an enforced MTA-STS policy that
+    is not final before the policy id has been looked at anew (RFC 8461 s5.1).
+    """
+    made = lookups.route(domain, port=port)
+    yield Walk(made, lookups.context, make, wish)
+    if lookups.has_newer_policy(made):
+        yield Walk(lookups.route(domain, port=port), lookups.context, make, wish)
+
+
+def first_session(
+    cls: type[Session],
+    domain: str,
+    lookups: Lookups | None,
+    *,
+    port: int,
+    require_tls: bool,
+    tls_optional: bool,
+    **options: Any,
+) -> Session:
+    """Return a session with the first host of a domain that qualifies: ``SMTP.to_domain()``."""
+    if issubclass(cls, (smtplib.SMTP_SSL, smtplib.LMTP)):
+        raise TypeError(f"mail hosts of a domain speak SMTP with STARTTLS, not {cls.__name__}")
+    from requiretls_client.lookups import default_lookups
+
+    wish = Wish(require_tls, tls_optional)
+    for walk in walks(lookups or default_lookups(), domain, port, lambda: cls(**options), wish):
+        for smtp in walk.sessions():
+            return smtp  # type: ignore[return-value]  # made by cls
+    raise errors.refusal(walk.verdict(), f"mail to {domain} was refused")
+
+
+def connect_named(
+    smtp: Connection, host: str, port: int, source_address: Any
+) -> tuple[int, bytes]:
+    """Connect to a server that the caller named, once its TLSA records are known (RFC 7673).
+
+    Raises:
+        RequireTLSError: a look-up failed, or its records do not match the certificate.
+        OSError: as smtplib.
+    """
+    lookups = smtp._lookups
+    assert lookups is not None  # noqa: S101 - that is why we are here
+    made = lookups.server(host, port=port)
+    path = PathFacts(made, made.hosts[0], "named")
+    for finding in judge_host(path, require_tls=True):
+        if not finding.ok:
+            verdict = refuse(path, [finding], require_tls=True, domain=None)
+            raise errors.refusal(with_way_on(verdict, path, lookups))
+    smtp._path, smtp._path_context = path, None
+    broken: OSError = OSError(f"{path.host.name} has no address")
+    for address in path.host.addresses:
+        try:
+            if dane.usable(path.host.tlsa):
+                smtp._path_context = _context_of_named(smtp, path, source_address, address)
+            return smtp._connect(path.host.name, port, source_address, address)
+        except smtplib.SMTPException:
+            raise
+        except OSError as error:
+            broken = error
+    raise broken
+
+
+def _context_of_named(
+    smtp: Connection, path: PathFacts, source_address: Any, address: str
+) -> ssl.SSLContext:
+    """Return the context for a server that TLSA records bind.
+
+    For usage 2 its chain has to be seen first, on a connection of its own: the caller's session
+    begins once and goes on with one handshake.
+    """
+    context = first_context(path, tls.encrypting_context())
+    if context.verify_mode or not any(each.usage == dane.TA for each in path.host.tlsa):
+        return context
+    probe = _same_kind(smtp)
+    try:
+        probe._path, probe._path_context = replace(path, rung="verified"), context
+        code, _ = probe._connect(path.host.name, path.route.port, source_address, address)
+        if code == 220:
+            probe._reach()
+        shown = probe._seen.tls[1] if probe._seen.tls else None
+        probe._leave()
+    finally:
+        probe.close()
+    trusted = anchors_to_try(path, shown) if shown else ()
+    return tls.anchor_context(trusted) if trusted else context
+
+
+def _same_kind(smtp: Connection) -> SMTP:
+    """Return a new object that greets a server as ``smtp`` does."""
+    from requiretls_client.lmtp import LMTP
+    from requiretls_client.session import SMTP
+    from requiretls_client.smtps import SMTP_SSL
+
+    cls = next((each for each in (SMTP_SSL, LMTP) if isinstance(smtp, each)), SMTP)
+    return cls(local_hostname=smtp.local_hostname, timeout=smtp.timeout)
+
+
+def with_way_on(verdict: Verdict, path: PathFacts, lookups: Lookups) -> Verdict:
+    """Add to a refusal at a named server that it is a mail domain, if it has MX records."""
+    failed = verdict.failed
+    if failed is None or path.rung != "named" or not lookups.has_mx(path.host.name):
+        return verdict
+    hint = f"; {path.host.name} is a mail domain with MX records: use to_domain() or deliver()"
+    mended = replace(failed, fix=failed.fix + hint)
+    findings = tuple(mended if each is failed else each for each in verdict.findings)
+    return replace(verdict, findings=findings)
+
+
+def first_context(path: PathFacts, verifying: ssl.SSLContext) -> ssl.SSLContext:
+    """Return the context of the first handshake: what it has to prove is in the path.
+
+    By PKIX where that is needed. Where DANE alone counts, one that verifies nothing: usage 3 pins
+    the certificate itself, usage 2 needs to see the chain first, unless the DNS holds the anchor.
+    """
+    wanted = need(path)
+    if path.rung == "encrypted":
+        return tls.encrypting_context()
+    if wanted.pkix:
+        return verifying
+    known = dane.anchors(wanted.dane, ())
+    if known and all(record.usage == dane.TA for record in wanted.dane):
+        return tls.anchor_context(known)
+    return tls.encrypting_context()
+
+
+def anchors_to_try(path: PathFacts, shown: TLSFacts) -> tuple[bytes, ...]:
+    """Return the trust anchors for a second handshake; empty where none is needed or can help."""
+    wanted = need(path)
+    if path.rung == "encrypted" or wanted.pkix or shown.verify_required:
+        return ()
+    if dane.match(wanted.dane, shown, wanted.names).ok:
+        return ()
+    return dane.anchors(wanted.dane, shown.presented)
+
+
+def unreachable(host: str, address: str, error: OSError) -> Finding:
+    """Put into words why a host could not be talked to, and whether later may be better."""
+    where = f"{host} [{address}]" if address else host
+    if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code > 0:
+        text = error.smtp_error
+        shown = syntax.printable(text if isinstance(text, bytes) else str(text))
+        status = enhanced_status(error.smtp_code, text if isinstance(text, bytes) else b"")
+        fix = "try again later" if error.smtp_code < 500 else "ask its postmaster why"
+        said = f"{where} does not take mail now: {error.smtp_code} {shown}"
+        return Finding("server", False, said, "RFC 5321 s3.1", fix, host, status)
+    shown = syntax.printable(str(error))
+    said = f"{where} could not be reached: {shown}"
+    step = "server" if isinstance(error, smtplib.SMTPException) else "connect"
+    return Finding(step, False, said, "RFC 5321 s4.5.4.1", "try again later", host, "4.4.1")

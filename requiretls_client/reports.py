@@ -1,0 +1,215 @@
+"""What ``deliver()`` and ``check()`` return: records that explain themselves and turn into JSON.
+
+Records only. :mod:`requiretls_client.delivery` makes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from requiretls_client.facts import HostFacts, RouteFacts
+from requiretls_client.verdict import Finding, Verdict
+
+DELIVERY_SCHEMA = "requiretls-delivery/1"
+CHECK_SCHEMA = "requiretls-check/1"
+
+STATES = ("delivered", "refused", "deferred", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One address of one host: what was tried there, or why nothing was.
+
+    Attributes:
+        mx_host: name of the host; "" where the domain has none.
+        preference: of its MX record.
+        address: IP address that was dialled, or None.
+        verdict: what was found. An allowed one led to a session.
+        reply: code and text of the reply that ended the message there, or None.
+    """
+
+    mx_host: str
+    preference: int
+    address: str | None
+    verdict: Verdict
+    reply: tuple[int, str] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {**_plain(self, "verdict"), "verdict": self.verdict.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientResult:
+    """What became of one recipient.
+
+    Attributes:
+        address: as the caller wrote it.
+        state: ``delivered`` (a server took it), ``refused`` (it never will), ``deferred`` (it may
+            later) or ``unknown`` (the connection was lost after the message had left).
+        code: basic status code, such as 250 or 550; None where the state is ``unknown``.
+        status: enhanced status code, such as ``5.7.30``, or None.
+        temporary: whether trying again later makes sense.
+        text: the server's reply, or what stood in the way; for people.
+        mx_host: the host that took or refused it; None where none was reached.
+        mx_level: ``none``, ``mta_sts`` or ``dnssec``; None for an address literal.
+        tls_level: ``none``, ``encrypted`` or ``authenticated``, of the session that decided.
+        attempts: everything that was tried for its domain, in order.
+        findings: those of the verdict that decided.
+    """
+
+    address: str
+    state: str
+    code: int | None
+    status: str | None
+    temporary: bool
+    text: str
+    mx_host: str | None
+    mx_level: str | None
+    tls_level: str
+    attempts: tuple[Attempt, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def remote(self) -> bool:
+        """Whether the text is a server's reply."""
+        return any(each.reply and each.reply[1] == self.text for each in self.attempts)
+
+    def explain(self) -> str:
+        """Say it for people in one line."""
+        where = f" by {self.mx_host}" if self.mx_host else ""
+        codes = " ".join(str(each) for each in (self.code, self.status) if each)
+        return f"{self.address}: {self.state}{where} ({codes or 'no answer'}): {self.text}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            **_plain(self, "attempts", "findings"),
+            "attempts": [each.as_dict() for each in self.attempts],
+            "findings": [asdict(each) for each in self.findings],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReport:
+    """The outcome of one message, recipient by recipient.
+
+    Attributes:
+        from_addr: the reverse path; "" for a bounce.
+        require_tls: whether the message asked for RFC 8689.
+        recipients: in the order in which the caller gave them.
+    """
+
+    from_addr: str
+    require_tls: bool
+    recipients: tuple[RecipientResult, ...]
+
+    @property
+    def delivered(self) -> tuple[str, ...]:
+        """The addresses whose server took the message."""
+        return tuple(each.address for each in self.recipients if each.state == "delivered")
+
+    @property
+    def failed(self) -> tuple[RecipientResult, ...]:
+        """The results of the others."""
+        return tuple(each for each in self.recipients if each.state != "delivered")
+
+    def explain(self) -> str:
+        """Say it for people: a line for each recipient, with what failed below it."""
+        lines = []
+        for result in self.recipients:
+            lines.append(result.explain())
+            lines += [
+                f"  fix: {each.fix}" for each in result.findings if not each.ok and each.fix
+            ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; the key ``schema`` names the version of the form."""
+        return {
+            "schema": DELIVERY_SCHEMA,
+            "from_addr": self.from_addr,
+            "require_tls": self.require_tls,
+            "recipients": [each.as_dict() for each in self.recipients],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """One host as ``check()`` saw it.
+
+    Attributes:
+        name: of the MX record.
+        preference: of the MX record.
+        host: what was looked up.
+        verdict: for a message with ``require_tls``.
+        attempts: the addresses that were tried for it.
+    """
+
+    name: str
+    preference: int
+    host: HostFacts
+    verdict: Verdict
+    attempts: tuple[Attempt, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; TLSA data in hexadecimal."""
+        host = asdict(self.host)
+        for record in host["tlsa"]:
+            record["data"] = record["data"].hex()
+        return {
+            "name": self.name,
+            "preference": self.preference,
+            "host": host,
+            "verdict": self.verdict.as_dict(),
+            "attempts": [each.as_dict() for each in self.attempts],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """Whether mail to a target can go with REQUIRETLS, and everything that was found.
+
+    Attributes:
+        target: as the caller wrote it.
+        verdict: for a message with ``require_tls``.
+        verdicts: the same under ``require_tls``, and those of ``ordinary`` mail and of
+            ``tls_optional``.
+        hosts: one for each MX host, in the order in which they would be tried.
+        route: what was looked up; None for a submission server without look-ups.
+    """
+
+    target: str
+    verdict: Verdict
+    verdicts: dict[str, Verdict]
+    hosts: tuple[HostReport, ...]
+    route: RouteFacts | None
+
+    def explain(self) -> str:
+        """Say it for people: the verdict, then each host."""
+        lines = [self.verdict.explain()]
+        for other, verdict in self.verdicts.items():
+            if other != "require_tls":
+                word = "can be sent" if verdict.allowed else f"is refused ({verdict.status})"
+                lines.append(f"{other}: {word}, TLS {verdict.tls_level}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; the key ``schema`` names the version of the form."""
+        return {
+            "schema": CHECK_SCHEMA,
+            "target": self.target,
+            "verdict": self.verdict.as_dict(),
+            "verdicts": {name: each.as_dict() for name, each in self.verdicts.items()},
+            "hosts": [each.as_dict() for each in self.hosts],
+            "policy": asdict(self.route.policy) if self.route else None,
+            "resolver": {
+                "trusted": self.route.trusted, "reason": self.route.trust_reason,
+            } if self.route else None,
+        }  # fmt: skip
+
+
+def _plain(record: Any, *without: str) -> dict[str, Any]:
+    """Return the fields of a record but those that turn into data by themselves."""
+    return {name: getattr(record, name) for name in record.__slots__ if name not in without}
