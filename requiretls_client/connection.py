@@ -80,6 +80,7 @@ class Connection(Wire):
     _lookups: Lookups | None = None
     _path: PathFacts | None = None  # what was looked up about the host that is connected
     _path_context: ssl.SSLContext | None = None  # what that asks for; goes before the caller's
+    _path_name = ""  # the name that it asks to be sent; goes before the host's
 
     @property
     def _requires(self) -> bool:
@@ -111,6 +112,7 @@ class Connection(Wire):
             )
         if not host.startswith("/"):  # LMTP: a Unix socket
             host, port = syntax.split_host(host, port)
+        self._path, self._path_context, self._path_name = None, None, ""
         if self._lookups is not None and not _is_literal(host):
             return self._connect_looked_up(host, port, source_address)
         return self._connect(host, port, source_address)
@@ -187,6 +189,8 @@ class Connection(Wire):
 
     def _reference_name(self) -> str:
         """Return the name that the caller meant: A-label or IP address; "" for a Unix socket."""
+        if self._path_name:
+            return self._path_name
         if self._server_hostname is not None:
             return self._server_hostname
         if not self._host or self._host.startswith("/"):
@@ -331,7 +335,13 @@ class Connection(Wire):
     def _facts(self, obstacle: Obstacle | None = None) -> SessionFacts:
         """Return what the connection shows now; TLS that was shut down since is none."""
         sock = self.sock if not isinstance(self.sock, ssl.SSLSocket) or self._in_tls() else None
-        return facts_of(self._reference_name(), self._seen, sock, self._path, obstacle)
+        return facts_of(self._host_meant(), self._seen, sock, self._path, obstacle)
+
+    def _host_meant(self) -> str:
+        """Return the name of the server for a verdict: the MX host, where one was looked up."""
+        if self._path is None or (self._path.rung == "named" and self._server_hostname):
+            return self._reference_name()
+        return self._path.host.name
 
     def _in_tls(self) -> bool:
         """Tell whether what we send now is encrypted."""
@@ -502,7 +512,7 @@ def facts_of(
     in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
     ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
     return SessionFacts(
-        host=path.host.name if path and path.rung != "named" else host,
+        host=host,
         tls=tls,
         foreign_tls=in_tls and tls is None,
         obstacle=obstacle,

@@ -8,6 +8,7 @@ to try again (RFC 5321 section 4.5.4.1). RFC 8689 section 4.2.1; section 4.2.2 f
 from __future__ import annotations
 
 import copy
+import logging
 import smtplib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +73,12 @@ def deliver(
         return SMTP(local_hostname=local_hostname, timeout=timeout)
 
     def run(domain: str, recipients: list[str]) -> dict[str, RecipientResult]:
-        return _Run(job, recipients).results(walks(lookups, domain, port, make, job.wish))
+        running = _Run(job, recipients)
+        try:
+            return running.results(walks(lookups, domain, port, make, job.wish))
+        except Exception:  # a bug of ours must not hide what became of the other domains
+            logging.getLogger("requiretls_client").exception("delivery to %s broke off", domain)
+            return running.broken_off()
 
     outcomes = _side_by_side(run, job.domains)
     results = {address: result for outcome in outcomes for address, result in outcome.items()}
@@ -132,7 +138,7 @@ def _job(
 
 
 def _side_by_side(run: Callable[[str, list[str]], Any], domains: dict[str, list[str]]) -> list[Any]:
-    """Run each domain, several at once; a bug in one hides no other's outcome."""
+    """Run each domain, several at once."""
     if len(domains) == 1:
         return [run(*item) for item in domains.items()]
     with ThreadPoolExecutor(min(AT_ONCE, len(domains)), "requiretls-deliver") as pool:
@@ -185,7 +191,17 @@ class _Run:
         for address in self._waiting:
             if address not in self._outcomes:
                 self._outcomes[address] = _refusal(walk.verdict())
-        tried = tuple(attempts)
+        return self._results(tuple(attempts))
+
+    def broken_off(self) -> dict[str, RecipientResult]:
+        """Return what is known after an exception; of the others nobody can tell."""
+        nothing = Verdict(False, self._job.wish.require_tls, False, (), "", "none")
+        for address in self._waiting:
+            text = "the delivery broke off with an unexpected error, see the log"
+            self._outcomes.setdefault(address, _Outcome(None, None, text, nothing))
+        return self._results(())
+
+    def _results(self, tried: tuple[Attempt, ...]) -> dict[str, RecipientResult]:
         return {who: _result(who, each, tried) for who, each in self._outcomes.items()}
 
     def _transaction(self, smtp: SMTP, walk: Walk) -> bool:
@@ -227,8 +243,8 @@ class _Run:
             said, rest = error.recipients, (450, "")
         except errors.DeliveryUnknown as error:
             said, rest = error.refused, (None, str(error))
-        except errors.RequireTLSError as error:
-            rest = error.code, str(error)
+        except errors.RequireTLSError as error:  # the session has changed: the next host, then
+            rest = 451, f"4.7.0 {error}"
         except errors.ReplyError as error:
             rest = 451, f"4.5.0 {error}"
         except smtplib.SMTPNotSupportedError as error:  # 8BITMIME or SMTPUTF8: another host may

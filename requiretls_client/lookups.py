@@ -136,15 +136,30 @@ class Lookups:
             find_hosts(
                 domain, port=port, shuffle=_random.shuffle, allow_private=self.allow_private
             ),
-            find_policy(
-                domain,
-                stored=self.cache.load(domain),
-                failure=self.cache.failure(domain),
-                now=time.time(),
-                allow_private=self.allow_private,
-            ),
+            self._policy_plan(domain),
         )
         return self._facts(domain, mx, hosts, policy, port)
+
+    def refresh(self) -> dict[str, PolicyFacts]:
+        """Fetch every stored policy anew, so that none expires (RFC 8461 s3.3); for a daily job.
+
+        Returns:
+            Domain -> what is known of its policy now. One whose fetch failed is kept until it
+            expires, and a warning was logged.
+        """
+        domains = self.cache.domains()
+        plans = [self._policy_plan(domain, refresh=True) for domain in domains]
+        return dict(zip(domains, self._drive(*plans), strict=True))
+
+    def _policy_plan(self, domain: str, *, refresh: bool = False) -> Plan[PolicyFacts]:
+        return find_policy(
+            domain,
+            stored=self.cache.load(domain),
+            failure=self.cache.failure(domain),
+            now=time.time(),
+            allow_private=self.allow_private,
+            refresh=refresh,
+        )
 
     def server(self, host: str, *, port: int) -> RouteFacts:
         """Look up a server that the caller names: addresses, and secure TLSA records (RFC 7673).

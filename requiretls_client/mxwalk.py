@@ -150,7 +150,7 @@ class Walk:
             OSError: it could not be reached, or broke before TLS was tried.
         """
         wanted = need(path)
-        smtp._server_hostname = wanted.sni
+        smtp._path_name = wanted.sni
         smtp._path_context = first_context(path, self._context)
         blocked = self._open(smtp, path, address)
         shown = smtp._seen.tls[1] if smtp._seen.tls and blocked is None else None
@@ -159,6 +159,8 @@ class Walk:
             smtp._leave()
             smtp._path_context = tls.anchor_context(trusted)
             blocked = self._open(smtp, path, address)
+        if blocked is not None and blocked.kind == "not_offered" and self._may_be_clear(path):
+            smtp._path = replace(path, rung="clear")  # on this very connection
         verdict = judge_session(
             smtp._facts(blocked.obstacle() if blocked else None),
             require_tls=self._wish.require_tls,
@@ -167,6 +169,11 @@ class Walk:
         if not verdict.allowed:
             smtp._leave(usable=blocked is None or blocked.kind in USABLE)
         return verdict
+
+    def _may_be_clear(self, path: PathFacts) -> bool:
+        wish = self._wish
+        may = rungs(path, require_tls=wish.require_tls, tls_optional=wish.tls_optional)
+        return "clear" in may
 
     def _open(self, smtp: SMTP, path: PathFacts, address: str) -> Blocked | None:
         """Connect, and go as far as the rung asks for; return what stood in the way of TLS."""
@@ -238,6 +245,7 @@ def connect_named(
     for address in path.host.addresses:
         try:
             if dane.usable(path.host.tlsa):
+                smtp._path_name = smtp._server_hostname or need(path).sni
                 smtp._path_context = _context_of_named(smtp, path, source_address, address)
             return smtp._connect(path.host.name, port, source_address, address)
         except smtplib.SMTPException:
@@ -261,6 +269,7 @@ def _context_of_named(
     probe = _same_kind(smtp)
     try:
         probe._path, probe._path_context = replace(path, rung="verified"), context
+        probe._path_name = smtp._path_name
         code, _ = probe._connect(path.host.name, path.route.port, source_address, address)
         if code == 220:
             probe._reach()

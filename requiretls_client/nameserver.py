@@ -126,11 +126,10 @@ class NameServer:
                 data = sock.recv(_MAX_DATAGRAM)
                 # RFC 5452 s9.1. Whoever knows the ID could as well forge a good answer, so it
                 # is only behind it that garbage is believed to come from the server.
-                if len(data) < 12 or data[:2] != wire[:2] or not data[2] & 0x80:
-                    continue
-                answer = _read(data, question, number)
-                if answer is not None:
-                    return answer
+                if data[:2] == wire[:2]:
+                    answer = _read(data, question, number)
+                    if answer is not None:
+                        return answer
 
     def _ask_stream(self, question: Question, deadline: float) -> dns.message.QueryMessage:
         """Ask over TCP or TLS (RFC 7766 s8: two octets of length before each message)."""

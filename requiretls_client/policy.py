@@ -93,7 +93,9 @@ def _refuses_ordinary(facts: SessionFacts) -> bool:
     A connection that is held to verified TLS and has none carries nothing.
     """
     rung = facts.path.rung if facts.path else ""
-    if facts.obstacle is not None or rung in ("", "clear"):
+    if rung == "clear":
+        return False
+    if facts.obstacle is not None or not rung:
         return facts.obstacle is not None
     if rung == "named":
         return facts.tls is not None and _is_bound(facts.path) and not _certificate(facts).ok

@@ -286,6 +286,7 @@ def find_policy(
     failure: tuple[str, float] | None,
     now: float,
     allow_private: bool = False,
+    refresh: bool = False,
 ) -> Plan[PolicyFacts]:
     """Plan the look-up of a domain's MTA-STS policy (RFC 8461 s3).
 
@@ -295,13 +296,16 @@ def find_policy(
         failure: id and Unix time of the last fetch that failed.
         now: Unix time.
         allow_private: let the policy host have an address that is not global.
+        refresh: fetch a policy that is held anew, however young it is.
     """
     held = stored if stored is not None and in_force(stored, now) else None
     host = f"mta-sts.{domain}"
     questions: tuple[Question, ...] = (Ask(host, "AAAA"), Ask(host, "A"))
     txt, *ahead = yield from _ask(Ask(f"_mta-sts.{domain}", "TXT"), *(() if held else questions))
     published, problem = _published_id(txt)
-    due = held is not None and now - held.fetched >= min(REFRESH, held.policy.max_age / 2)
+    due = held is not None and (
+        refresh or now - held.fetched >= min(REFRESH, held.policy.max_age / 2)
+    )
     wanted = published or (held.policy_id if held and due else None)
     lost = "dns" if txt.outcome in _FAILED else ""
     kept = PolicyFacts(held, "cached" if held else "none", problem, lost)

@@ -463,9 +463,7 @@ class SMTP(Connection):
             mail_options = content.mail_options(msg, mail_options, self.has_extn)
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
-            self._receipt = receipt or (
-                self._reference_name(), self._seen, self.sock, self._path
-            )  # fmt: skip
+            self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
         self._delivered = True
         return refused
 

@@ -46,7 +46,8 @@ class Reply:
         silent: say nothing.
         truncated: over UDP say only that the answer is too long.
         raw: these octets behind the ID instead of an answer.
-        tcp: ``answer``, ``close``, ``silent``, ``drip`` (for ever), or ``truncated``.
+        tcp: ``answer``, ``close``, ``silent``, ``drip`` (for ever), ``truncated`` or
+            ``wrong id``.
     """
 
     records: tuple[str, ...] = ()
@@ -183,11 +184,11 @@ class NameServer:
             owner = dns.name.from_text("forged.example")
             forged.question = [dns.rrset.RRset(owner, asked.rdclass, asked.rdtype)]
         forged.answer = [dns.rrset.from_text(owner, 300, "IN", "A", "192.0.2.66")]
-        if kind == "wrong id":
+        if kind in ("wrong id", "garbage"):
             forged.id ^= 1
         wire = forged.to_wire()
         if kind == "garbage":
-            wire = b"\xff" * 40
+            wire = forged.id.to_bytes(2, "big") + b"\x81\x80" + b"\xff" * 40
         elif kind == "query":
             wire = query.to_wire()
         if kind == "elsewhere":
@@ -217,6 +218,8 @@ class NameServer:
         if self._ended.wait(said.delay) or said.silent or said.tcp == "silent":
             return
         wire = self._wire(query, said, cut=said.tcp == "truncated")
+        if said.tcp == "wrong id":
+            wire = (query.id ^ 1).to_bytes(2, "big") + wire[2:]
         data = len(wire).to_bytes(2, "big") + wire
         if said.tcp == "drip":
             for octet in (len(wire) + 60000).to_bytes(2, "big") + wire + bytes(60000):

@@ -20,7 +20,7 @@ from store_worker import DOMAIN, Hooks, stored
 
 from requiretls_client import cache
 from requiretls_client.cache import MemoryStore, SQLiteStore, default_path
-from requiretls_client.cache_file import SCHEMA
+from requiretls_client.cache_file import SCHEMA, Damaged
 from requiretls_client.facts import StoredPolicy, STSPolicy
 
 WORKER = Path(__file__).with_name("store_worker.py")
@@ -373,6 +373,41 @@ def test_two_find_the_damage(store, path, caplog):
         store.save(DOMAIN, stored(3))
         assert other.load(DOMAIN) == stored(3)
     assert len(caplog.records) == 1
+
+
+def test_another_process_was_faster(store, path):
+    """A file that took the place of the damaged one in the meantime is not set aside."""
+    store.save(DOMAIN, stored(1))
+    path.unlink()
+    run("keep", path, 7)
+    store._file._set_aside(Damaged("seen before"))
+    assert store.load(DOMAIN) == stored(9, 200)
+    assert not path.with_name("store.sqlite3.damaged").exists()
+
+
+def test_no_hard_links(store, path, monkeypatch):
+    """M08: on a file system without hard links the file is made all the same."""
+    monkeypatch.setattr(os, "link", lambda *_: os.stat("/missing/link"))
+    store.save(DOMAIN, stored(1))
+    assert run("keep", path, 7)["before"] == 1.0
+    assert {each.name for each in path.parent.iterdir()} == {
+        "store.sqlite3", "store.sqlite3-journal"
+    }  # fmt: skip
+
+
+def test_made_twice_at_once(path, monkeypatch):
+    """Of two processes that make the file, the second uses what the first made."""
+    link = os.link
+
+    def late(new, name):
+        monkeypatch.setattr(os, "link", link)
+        run("keep", path, 7)
+        link(new, name)
+
+    monkeypatch.setattr(os, "link", late)
+    with contextlib.closing(SQLiteStore(path)) as store:
+        store.save("other.example", stored(1))
+        assert store.load(DOMAIN) == stored(9, 200)
 
 
 def test_caller_mistakes_do_not_damage(store, path):

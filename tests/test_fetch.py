@@ -7,11 +7,12 @@ import logging
 import os
 import pickle
 import random
-import resource
 import socket
 import ssl
 import threading
 import time
+import tracemalloc
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import certifi
@@ -47,6 +48,17 @@ def server():
     with PolicyServer() as server:
         server.add(HOST, answer(GOOD), CERTIFICATE)
         yield server
+
+
+def bomb(size=200 << 20):
+    """Return zeros packed with gzip, made without having them all."""
+    packer = zlib.compressobj(wbits=31)
+    zeros = bytes(1 << 20)
+    return b"".join([*(packer.compress(zeros) for _ in range(size >> 20)), packer.flush()])
+
+
+BOMB = answer(bomb(), content_encoding="gzip")
+SMALL_BOMB = answer(bomb(50 << 20), content_encoding="gzip")  # its packed size is permitted
 
 
 def fetch(server, context=None, addresses=None, **options):
@@ -128,7 +140,8 @@ REFUSED = [
      "size"),
     ("K02-endless-header-line", Endless(b"HTTP/1.1 200 OK\r\nX: ", b"y" * 65536), "network"),
     ("K02-endless-interim-answers", Endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999), "size"),
-    ("K02-gzip-bomb", packed(bytes(200 << 20)), "size"),
+    ("K02-gzip-bomb", BOMB, "size"),
+    ("K02-small-gzip-bomb", SMALL_BOMB, "size"),
     ("K02-gzip-just-too-long", packed(b"x" * (MAX_BODY + 1)), "size"),
     ("K02-gzip-cut-off", answer(gzip.compress(GOOD)[:-9], content_encoding="gzip"), "network"),
     ("K02-no-gzip", answer(GOOD, content_encoding="gzip"), "network"),
@@ -161,17 +174,29 @@ def test_broken_off(server):
     refused(server, "network")
 
 
-def test_memory(server):
-    """K02: a bomb behind a redirect, which requests would inflate, costs no memory."""
-    server.add(HOST, packed(bytes(200 << 20)).replace(b"200 OK", b"301 X\r\nLocation: /x", 1),
-               CERTIFICATE)  # fmt: skip
-    refused(server, "status")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(server, "status")
-    server.add(HOST, packed(bytes(200 << 20)), CERTIFICATE)
-    refused(server, "size")
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert grown < 32 * 1024, "KiB"
+MOVED = (b"200 OK", b"301 Moved\r\nLocation: /x")
+BOMBS = [
+    ("K02-behind-a-redirect", BOMB.replace(*MOVED, 1), "status"),
+    ("K02-small-behind-a-redirect", SMALL_BOMB.replace(*MOVED, 1), "status"),
+    ("K02-behind-an-error", SMALL_BOMB.replace(b"200", b"404", 1), "status"),
+    ("K02-as-policy", BOMB, "size"),
+    ("K02-small-as-policy", SMALL_BOMB, "size"),
+]
+
+
+@pytest.mark.parametrize(("data", "kind"), [pytest.param(*r[1:], id=r[0]) for r in BOMBS])
+def test_memory(server, data, kind):
+    """K02: a bomb costs no memory, not even behind a redirect, which requests would inflate."""
+    context = AUTHORITY.context()
+    fetch(server, context)
+    server.add(HOST, data, CERTIFICATE)
+    tracemalloc.start()
+    try:
+        refused(server, kind, context=context)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 << 20
 
 
 CERTIFICATES = [
@@ -218,13 +243,16 @@ def test_common_name_despite_the_context(server):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("nameless", [True, False], ids=["no-chain", "no-name"])
-def test_context_that_does_not_verify(server, nameless):
-    """STS-06: a context that verifies half of it is refused before anything is asked."""
+@pytest.mark.parametrize(
+    ("check_hostname", "verify_mode"),
+    [(False, ssl.CERT_NONE), (False, ssl.CERT_REQUIRED), (True, ssl.CERT_OPTIONAL)],
+    ids=["nothing", "no-name", "no-chain-demanded"],
+)
+def test_context_that_does_not_verify(server, check_hostname, verify_mode):
+    """STS-06: a context that verifies only half of it is refused before anything is asked."""
     context = AUTHORITY.context()
-    context.check_hostname = False
-    if nameless:
-        context.verify_mode = ssl.CERT_NONE
+    context.check_hostname = check_hostname
+    context.verify_mode = verify_mode
     refused(server, "tls", context=context)
     assert server.requests == []
 
@@ -243,6 +271,12 @@ SLOW = [
     ("K04-chunk-drip", Drip(answer(content_length=None, transfer_encoding="chunked"),
                             b"1\r\nx\r\n" * 99)),
 ]  # fmt: skip
+
+
+def test_no_time(server):
+    """STS-10: without time nothing is connected to."""
+    refused(server, "timeout", timeout=0)
+    assert server.connections == 0
 
 
 @pytest.mark.parametrize("behaviour", [pytest.param(r[1], id=r[0]) for r in SLOW])
@@ -330,6 +364,12 @@ def test_environment(server, monkeypatch, tmp_path):
             proxy.accept()
     assert "authorization" not in server.requests[0].headers
     assert os.listdir(tmp_path) == ["netrc"]
+
+
+def test_roots_of_requests(server, monkeypatch):
+    """The context decides who is trusted: the list that requests brings is not even looked for."""
+    monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", "/missing/roots.pem")
+    assert fetch(server) == GOOD
 
 
 def test_no_state(server):

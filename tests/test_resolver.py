@@ -15,6 +15,7 @@ from ipaddress import ip_address
 
 import dns.flags
 import dns.message
+import dns.rdatatype
 import dns.resolver
 import dns.rrset
 import pytest
@@ -271,7 +272,9 @@ FAILURES = [
     ("another-id-only", reply(silent=True, first=("wrong id",)), "timeout", UNSURE, ""),
     ("garbage-behind-the-id", reply(raw=b"\x81\x80" + b"\xff" * 30), "broken", UNSURE,
      "malformed"),
-    ("short", reply(raw=b"\x81\x80"), "timeout", UNSURE, "no answer"),
+    ("short", reply(raw=b"\x81"), "broken", UNSURE, "malformed"),
+    ("servfail-without-question", reply(raw=b"\x81\x82" + bytes(8)), "servfail", UNSURE, "SERVFAIL"),
+    ("noerror-without-question", reply(raw=b"\x81\x80" + bytes(8)), "timeout", UNSURE, "no answer"),
 ]  # fmt: skip
 
 
@@ -601,6 +604,14 @@ def test_lost_datagram(dns_server, monkeypatch):
     assert len({query.port for query in server.queries}) > 1
 
 
+def test_repetitions_become_rarer(dns_server, monkeypatch):
+    """A silent server is asked again after twice the time, each time."""
+    monkeypatch.setattr(resolver, "_PATIENCE", SOON / 20)
+    server = dns_server({("example.net", "A"): SILENT})
+    assert client(server, timeout=SOON).query("example.net", "A").outcome == "timeout"
+    assert 1 < len(server.queries) <= 6  # after 1, 3, 7 and 15 parts of 20
+
+
 def test_ports_and_ids_differ(dns_server):
     """H14: each question has a source port and an ID of its own."""
     server = dns_server({})
@@ -624,12 +635,14 @@ def test_truncation(dns_server):
 CUT = dns.flags.QR | dns.flags.RD | dns.flags.RA | dns.flags.TC
 
 
-def test_truncation_in_the_middle_of_a_record(dns_server):
+@pytest.mark.parametrize(("rdtype", "record"), [("A", ADDRESS), ("TLSA", "3 1 0 00")])
+def test_truncation_in_the_middle_of_a_record(dns_server, rdtype, record):
     """What a truncated answer holds does not count, also when it ends inside a record."""
-    question = b"\x07example\x03net\x00\x00\x01\x00\x01"
+    number = dns.rdatatype.from_text(rdtype).to_bytes(2, "big")
+    question = b"\x07example\x03net\x00" + number + b"\x00\x01"
     raw = CUT.to_bytes(2, "big") + b"\0\1\0\2\0\0\0\0" + question + b"\xc0\x0c\0\1\0\1\0"
-    server = dns_server({("example.net", "A"): [reply(raw=raw), reply(ADDRESS)]})
-    assert client(server).query("example.net", "A").records == (ADDRESS,)
+    server = dns_server({("example.net", rdtype): [reply(raw=raw), reply(record)]})
+    assert len(client(server).query("example.net", rdtype).records) == 1
     assert [query.transport for query in server.queries] == ["udp", "tcp"]
 
 
@@ -638,6 +651,7 @@ TCP_FAILURES = [
     ("silent", reply(ADDRESS, truncated=True, tcp="silent"), "timeout", "no answer"),
     ("drip", reply(ADDRESS, truncated=True, tcp="drip"), "timeout", "no answer"),
     ("cut-again", reply(ADDRESS, truncated=True, tcp="truncated"), "broken", "cut short"),
+    ("H14-another-id", reply(ADDRESS, truncated=True, tcp="wrong id"), "broken", "another"),
     ("garbage", [reply(truncated=True), reply(raw=b"\x81\x80" + b"\xff" * 30)], "broken",
      "malformed"),
     ("short", [reply(truncated=True), reply(raw=b"\x81")], "broken", "malformed"),
