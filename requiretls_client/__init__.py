@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from requiretls_client.cache import MemoryStore, SQLiteStore
     from requiretls_client.checking import check, check_relay
     from requiretls_client.delivery import deliver
+    from requiretls_client.dsn import make_dsn
     from requiretls_client.lmtp import LMTP
     from requiretls_client.lookups import Lookups
     from requiretls_client.reports import CheckReport, DeliveryReport, RecipientResult
@@ -104,6 +105,7 @@ __all__ = [
     "check_relay",
     "deliver",
     "encode_base64",
+    "make_dsn",
     "quoteaddr",
     "quotedata",
     "unverified_context",
@@ -125,6 +127,7 @@ _LAZY = {
     "check": "requiretls_client.checking",
     "check_relay": "requiretls_client.checking",
     "deliver": "requiretls_client.delivery",
+    "make_dsn": "requiretls_client.dsn",
     "unverified_context": "requiretls_client.tls",
 }
 

@@ -98,11 +98,13 @@ class PolicyFile:
 
     def domains(self) -> list[str]:
         """Return the domains that have a policy."""
-        return [domain for (domain,) in self._read("SELECT domain FROM policies")]
+        return [domain for (domain,) in self._read("SELECT CAST(domain AS TEXT) FROM policies")]
 
     def failure(self, domain: str) -> tuple[str, float] | None:
         """Return policy id and time of the last failed fetch, or None."""
-        rows = self._read("SELECT policy_id, failed FROM failures WHERE domain = ?", domain)
+        # SQLite columns hold values of any type; whoever put them there, ours get these.
+        sql = "SELECT CAST(policy_id AS TEXT), CAST(failed AS REAL) FROM failures WHERE domain = ?"
+        rows = self._read(sql, domain)
         return rows[0] if rows else None
 
     def note_failure(self, domain: str, policy_id: str, when: float) -> int | None:
@@ -196,10 +198,6 @@ class PolicyFile:
         with contextlib.suppress(FileNotFoundError):
             if _identity(os.lstat(self.path)) != self._identity:
                 return
-            # Its journal first: rolled back into the new file, it would damage that as well.
-            for suffix in ("-journal", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.replace(self.path + suffix, aside + suffix)
             os.replace(self.path, aside)
         if not self._warned:
             self._warned = True
@@ -240,8 +238,10 @@ def _create(path: str) -> None:
     """Make an empty store, which appears under its name only when it is complete."""
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{path}-journal")  # of a file that was removed: it would be rolled back
+    for suffix in ("-journal", "-wal", "-shm"):
+        # What a former file left behind would be played into the new one.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path + suffix)
     descriptor, new = tempfile.mkstemp(".new", os.path.basename(path) + ".", folder)  # mode 0600
     os.close(descriptor)
     try:

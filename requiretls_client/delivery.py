@@ -24,6 +24,8 @@ from requiretls_client.reports import Attempt, DeliveryReport, RecipientResult
 from requiretls_client.session import DEFAULT_TIMEOUT, SMTP
 from requiretls_client.verdict import Verdict
 
+_Said = tuple[int | None, str | None, str, bool]  # code, status, text, whether a server said it
+
 AT_ONCE = 16  # domains of one message that are served side by side
 
 
@@ -157,6 +159,7 @@ class _Outcome:
     text: str
     verdict: Verdict
     host: str | None = None
+    remote: bool = False  # the text is a server's reply
 
     @property
     def final(self) -> bool:
@@ -214,18 +217,18 @@ class _Run:
         batch = list(self._waiting)
         said = self._send(smtp, batch)
         verdict, host = walk.attempts[-1].verdict, walk.attempts[-1].mx_host
-        for address, (code, status, text) in said.items():
-            outcome = _Outcome(code, status, text, verdict, host)
+        for address, (code, status, text, remote) in said.items():
+            outcome = _Outcome(code, status, text, verdict, host, remote)
             self._outcomes[address] = outcome
             if outcome.final:
                 self._waiting.remove(address)
-        code, _, text = said[batch[-1]]
+        code, _, text, _ = said[batch[-1]]
         walk.attempts[-1] = replace(walk.attempts[-1], reply=(code or 0, text))
-        codes = {code for code, _, _ in said.values()}
+        codes = {code for code, _, _, _ in said.values()}
         return bool(self._waiting) and 250 in codes and 452 in codes and smtp.sock is not None
 
-    def _send(self, smtp: SMTP, batch: list[str]) -> dict[str, tuple[int | None, str | None, str]]:
-        """Make one transaction; return (code, status, text) for each recipient."""
+    def _send(self, smtp: SMTP, batch: list[str]) -> dict[str, _Said]:
+        """Make one transaction; return what is said about each recipient."""
         job, wish = self._job, self._job.wish
         said: dict[str, Any] = {}
         rest: tuple[int | None, bytes | str]
@@ -258,10 +261,11 @@ class _Run:
         return {each: _said(*said.get(each, rest)) for each in batch}
 
 
-def _said(code: int | None, text: bytes | str) -> tuple[int | None, str | None, str]:
+def _said(code: int | None, text: bytes | str) -> _Said:
+    remote = isinstance(text, bytes)  # what servers say stays bytes; what we say is str
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     status = None if code is None else enhanced_status(code, raw)
-    return code, status, syntax.printable(raw)
+    return code, status, syntax.printable(raw), remote
 
 
 def _last_reply(smtp: SMTP) -> bytes:
@@ -297,6 +301,7 @@ def _result(address: str, outcome: _Outcome, attempts: tuple[Attempt, ...]) -> R
         tls_level=verdict.tls_level,
         attempts=attempts,
         findings=verdict.findings,
+        remote=outcome.remote,
     )
 
 

@@ -263,7 +263,14 @@ class Lookups:
 
     def _answer(self, question: Question) -> Answer | Fetched:
         if isinstance(question, Ask):
-            return self.resolver.query(question.name, question.rdtype)
+            try:
+                return self.resolver.query(question.name, question.rdtype)
+            except ValueError as error:  # a name that the DNS made up, and that cannot be one
+                name, rdtype = question.name, question.rdtype
+                problem = syntax.printable(str(error))
+                return Answer(
+                    name, rdtype, "broken", "indeterminate", canonical=name, problem=problem
+                )
         return self._fetch(question.domain, question.policy_id, question.addresses)
 
     # -- policies ----------------------------------------------------------------------------------

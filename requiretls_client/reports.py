@@ -57,6 +57,7 @@ class RecipientResult:
         tls_level: ``none``, ``encrypted`` or ``authenticated``, of the session that decided.
         attempts: everything that was tried for its domain, in order.
         findings: those of the verdict that decided.
+        remote: whether ``text`` is a server's reply, with ``code`` its code.
     """
 
     address: str
@@ -70,11 +71,7 @@ class RecipientResult:
     tls_level: str
     attempts: tuple[Attempt, ...]
     findings: tuple[Finding, ...]
-
-    @property
-    def remote(self) -> bool:
-        """Whether the text is a server's reply."""
-        return any(each.reply and each.reply[1] == self.text for each in self.attempts)
+    remote: bool = False
 
     def explain(self) -> str:
         """Say it for people in one line."""

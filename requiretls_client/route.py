@@ -22,6 +22,7 @@ from requiretls_client.facts import MX, TLSA, Answer, HostFacts, PolicyFacts, St
 
 MAX_HOSTS = 20  # a domain with more has its least preferred ones ignored
 MAX_ADDRESSES = 8  # of one host; RFC 5321 s5.1 asks for two at least
+MAX_NAME = 253  # characters of a DNS name, as text (RFC 1035 s2.3.4)
 BACK_OFF = 300.0  # seconds without a new fetch after a failed one (RFC 8461 s3.3)
 REFRESH = 86400.0  # seconds after which a policy is fetched anew, whatever its id (RFC 8461 s3.3)
 
@@ -147,7 +148,7 @@ def _find_each(
     addresses: list[tuple[Question, ...]] = []
     for (_, name), usable, early in zip(targets, good, ahead, strict=True):
         asked = [Ask(name, "AAAA"), Ask(name, "A")] if usable else []
-        if usable and early:
+        if usable and early and len(name) <= MAX_NAME - 16:
             asked.append(Ask(tlsa_name(name, port), "TLSA"))
         addresses.append(tuple(asked))
     answers = yield from _ask_groups(addresses)
@@ -197,10 +198,14 @@ def tlsa_bases(host: HostFacts, answers: Iterable[Answer | Fetched]) -> list[str
     The full CNAME expansion if all of it is secure, then the original name; only the original
     where a later link is insecure; none where the first one is.
     """
-    if host.address_status == "secure":
-        return [host.name] if host.canonical == host.name else [host.canonical, host.name]
     first = [each.links[0].status for each in answers if isinstance(each, Answer) and each.links]
-    return [host.name] if first and first[0] == "secure" else []
+    bases: list[str] = []
+    if host.address_status == "secure":
+        bases = list(dict.fromkeys([host.canonical, host.name]))
+    elif first and first[0] == "secure":
+        bases = [host.name]
+    # What is no host name, or leaves no room for the prefix, can have no TLSA record.
+    return [base for base in bases if is_host_name(base) and len(base) <= MAX_NAME - 16]
 
 
 def _addresses(
@@ -299,6 +304,8 @@ def find_policy(
         refresh: fetch a policy that is held anew, however young it is.
     """
     held = stored if stored is not None and in_force(stored, now) else None
+    if len(domain) > MAX_NAME - len("_mta-sts."):
+        return PolicyFacts()  # no room for a name that could publish one
     host = f"mta-sts.{domain}"
     questions: tuple[Question, ...] = (Ask(host, "AAAA"), Ask(host, "A"))
     txt, *ahead = yield from _ask(Ask(f"_mta-sts.{domain}", "TXT"), *(() if held else questions))

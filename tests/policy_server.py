@@ -117,7 +117,7 @@ class PolicyServer:
         self.address, self.port = self._listener.getsockname()[:2]
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.sni_callback = self._choose
-        self._contexts: dict[int, ssl.SSLContext] = {}
+        self._contexts: dict[Certificate, ssl.SSLContext] = {}
         self._start(self._accept)
 
     def __enter__(self) -> PolicyServer:
@@ -199,10 +199,9 @@ class PolicyServer:
         site = self.sites.get(name)
         if site is None:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
-        key = id(site.certificate)
-        if key not in self._contexts:
-            self._contexts[key] = site.certificate.context()
-        sock.context = self._contexts[key]
+        if site.certificate not in self._contexts:
+            self._contexts[site.certificate] = site.certificate.context()
+        sock.context = self._contexts[site.certificate]
         sock.policy_host = name
         return None
 

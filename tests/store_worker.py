@@ -18,6 +18,7 @@ import sqlite3
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 from requiretls_client.cache import SQLiteStore
@@ -32,7 +33,7 @@ def stored(number: int, patterns: int = 1) -> StoredPolicy:
     return StoredPolicy(STSPolicy("enforce", mx, number), f"id{number}", float(number))
 
 
-class Warnings(logging.Handler):
+class Heard(logging.Handler):
     """Keeps the warnings of the package."""
 
     def __init__(self) -> None:
@@ -66,7 +67,7 @@ def in_threads(count: int, work) -> list[str]:
 
 def operate(path: str, seed: str, threads: str, operations: str) -> dict:
     """Do a mix of everything on ten domains; say what was saved last."""
-    warnings, store = Warnings(), SQLiteStore(path)
+    heard, store = Heard(), SQLiteStore(path)
     latest: dict[str, float] = {}
     lock = threading.Lock()
 
@@ -94,12 +95,12 @@ def operate(path: str, seed: str, threads: str, operations: str) -> dict:
 
     errors = in_threads(int(threads), work)
     store.close()
-    return {"errors": errors, "warnings": warnings.texts, "latest": latest}
+    return {"errors": errors, "warnings": heard.texts, "latest": latest}
 
 
 def claim(path: str, threads: str, now: str) -> dict:
     """Want one domain with all threads at once; say how many got it."""
-    warnings, store = Warnings(), SQLiteStore(path)
+    heard, store = Heard(), SQLiteStore(path)
     won: list[int] = []
     barrier = threading.Barrier(int(threads))
 
@@ -110,7 +111,7 @@ def claim(path: str, threads: str, now: str) -> dict:
 
     errors = in_threads(int(threads), work)
     store.close()
-    return {"errors": errors, "warnings": warnings.texts, "won": len(won)}
+    return {"errors": errors, "warnings": heard.texts, "won": len(won)}
 
 
 def keep(path: str, number: str) -> dict:
@@ -120,7 +121,7 @@ def keep(path: str, number: str) -> dict:
 
         path = str(Path.cwd() / "store.sqlite3")
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-    warnings, store = Warnings(), SQLiteStore(path if path != "default" else None)
+    heard, store = Heard(), SQLiteStore(path if path != "default" else None)
     before = store.load(DOMAIN)
     for again in range(3):
         store.save(DOMAIN, stored(int(number) + again, 200))
@@ -133,12 +134,13 @@ def keep(path: str, number: str) -> dict:
     store.close()
     return {
         "before": before and before.fetched, "after": after and after.fetched,
-        "failure": failure, "domains": domains, "claims": claims, "warnings": warnings.texts,
+        "failure": failure, "domains": domains, "claims": claims, "warnings": heard.texts,
     }  # fmt: skip
 
 
 def fork(path: str) -> dict:
     """Use one store before a fork and on both sides of it, while a thread holds its lock."""
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: fork beside threads
     store = SQLiteStore(path)
     store.save(DOMAIN, stored(1))
     inherited = store._file._connection
@@ -254,12 +256,15 @@ def kill(path: str, runs: str) -> dict:
     Each child goes on from what its predecessor left. When it lives to the end of its save, the
     next one dies at the first change again.
     """
-    warnings, bad, killed, most, at = Warnings(), [], 0, 0, 1
+    heard, bad, killed, most, at = Heard(), [], 0, 0, 1
     killer = Killer()
     for run in range(1, int(runs) + 1):
         if run % 40 == 0:
             os.unlink(path)  # the next one dies while it makes the file
-        old = read(path)
+        old, failure = read(path)
+        if old:
+            failure = "7", 1.0
+            SQLiteStore(path).note_failure(DOMAIN, *failure)
         killer.at, killer.count, killer.half = at, 0, run % 2 == 0
         new = stored(run, run % 400)  # of several pages
         if dies(lambda new=new: SQLiteStore(path).save(DOMAIN, new)):
@@ -267,23 +272,23 @@ def kill(path: str, runs: str) -> dict:
         else:
             at = 1
         killer.at = -1
-        if (found := read(path)) not in (old, new):
-            bad.append([run, repr(found)[:80]])
-    return {"bad": bad, "killed": killed, "points": most, "warnings": warnings.texts}
+        if (found := read(path)) not in ((old, failure), (new, None)):
+            bad.append([run, repr(found)[-80:]])
+    return {"bad": bad, "killed": killed, "points": most, "warnings": heard.texts}
 
 
 def kill_anytime(path: str, runs: str) -> dict:
     """Kill processes that save and save, at no particular moment, and read what they leave."""
-    warnings, bad = Warnings(), []
+    heard, bad = Heard(), []
     chance = random.Random("M02")
     for run in range(1, int(runs) + 1):
-        old = read(path)
+        old, _ = read(path)
         new = [stored(run * 1000 + each, each % 300) for each in range(100)]
         moment = chance.uniform(0, 0.02)
         dies(lambda new=new: save_all(path, new), moment)
-        if (found := read(path)) not in (old, *new):
-            bad.append([run, repr(found)[:80]])
-    return {"bad": bad, "killed": int(runs), "warnings": warnings.texts}
+        if (found := read(path)[0]) not in (old, *new):
+            bad.append([run, repr(found)[-80:]])
+    return {"bad": bad, "killed": int(runs), "warnings": heard.texts}
 
 
 def save_all(path: str, policies: list[StoredPolicy]) -> None:
@@ -308,10 +313,10 @@ def dies(work, moment: float | None = None) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def read(path: str) -> StoredPolicy | None:
-    """Return the policy as a process that comes later sees it, in a file without faults."""
+def read(path: str) -> tuple[StoredPolicy | None, tuple[str, float] | None]:
+    """Return policy and failure as a later process sees them, in a file without faults."""
     store = SQLiteStore(path)
-    found = store.load(DOMAIN)
+    found = store.load(DOMAIN), store.failure(DOMAIN)
     store.close()
     if os.path.exists(path):
         with contextlib.closing(sqlite3.connect(path)) as connection:

@@ -268,22 +268,29 @@ def test_removed_while_in_use(store, path, caplog):
     assert caplog.records == []
 
 
-def test_stale_journal(store, path, tmp_path):
-    """A journal that a removed file left behind is not rolled back into the new one."""
+@pytest.mark.parametrize(
+    ("mode", "suffixes"), [("DELETE", ["-journal"]), ("WAL", ["-wal", "-shm"])]
+)
+def test_stale_journal(store, path, tmp_path, mode, suffixes):
+    """The journal that a removed file left behind is not played into the new one."""
     old = tmp_path / "old.sqlite3"
     script = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"
-        "c.execute('PRAGMA cache_size = 1'); c.execute('CREATE TABLE t (x)');"
-        "c.execute('INSERT INTO t VALUES (1)'); c.execute('BEGIN');"
+        "c.execute(f'PRAGMA journal_mode = {sys.argv[2]}'); c.execute('PRAGMA cache_size = 1');"
+        "c.execute('CREATE TABLE t (x)'); c.execute('INSERT INTO t VALUES (1)');"
+        "c.execute('BEGIN');"
         "[c.execute('INSERT INTO t VALUES (zeroblob(9999))') for _ in range(99)]; os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", script, str(old)], check=True)
+    subprocess.run([sys.executable, "-c", script, str(old), mode], check=True)
     path.parent.mkdir()
-    shutil.copy(f"{old}-journal", f"{path}-journal")
+    for suffix in suffixes:
+        shutil.copy(f"{old}{suffix}", f"{path}{suffix}")
     store.save(DOMAIN, stored(1))
     store.close()
     assert store.load(DOMAIN) == stored(1)
-    assert [each.name for each in path.parent.iterdir() if "damaged" in each.name] == []
+    assert {each.name for each in path.parent.iterdir()} == {
+        "store.sqlite3", "store.sqlite3-journal"
+    }  # fmt: skip
 
 
 # -- trouble -------------------------------------------------------------------------------------
@@ -361,6 +368,16 @@ def test_damaged(store, path, caplog, damage, is_open):
     damage(path)
     assert store.load(DOMAIN) is None
     assert len(caplog.records) == 1, "no second warning"
+
+
+def test_values_of_other_types(store, path):
+    """What somebody wrote into the file by hand has the types that the rules rely on."""
+    store.note_failure(DOMAIN, "1", 5.0)
+    change(path, "UPDATE failures SET policy_id = x'31', failed = 'soon'")
+    assert store.failure(DOMAIN) == ("1", 0.0)
+    store.save(DOMAIN, stored(1))
+    change(path, "UPDATE policies SET domain = x'41'")
+    assert store.domains() == ["A"]
 
 
 def test_two_find_the_damage(store, path, caplog):

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "requiretls_client"
 
 FLOORS = {
     "errors": 0, "facts": 0, "verdict": 0, "reports": 0,
+    "dsn": 1, "dsn_form": 1,
     "certificate": 1, "content": 1, "dane": 1, "header": 1, "mtasts": 1, "path": 1, "policy": 1,
     "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
     "cache": 2, "cache_file": 2, "fetch": 2, "lookups": 2, "nameserver": 2, "resolvconf": 2,
@@ -23,6 +24,8 @@ WITHIN = {
     ("errors", "verdict"), ("verdict", "facts"), ("reports", "facts"), ("reports", "verdict"),
     ("dane", "certificate"), ("mtasts", "syntax"), ("route", "mtasts"), ("route", "syntax"),
     ("path", "dane"), ("path", "mtasts"), ("path", "route"), ("policy", "path"), ("policy", "dane"),
+    ("dsn", "content"), ("dsn", "dsn_form"), ("dsn", "header"), ("dsn", "syntax"),
+    ("dsn_form", "syntax"),
     ("cache", "cache_file"), ("fetch", "tls"), ("nameserver", "tls"), ("resolver", "nameserver"),
     ("resolver", "resolvconf"), ("resolver", "tls"), ("lookups", "cache"), ("lookups", "fetch"),
     ("lookups", "resolver"), ("lookups", "tls"),

@@ -273,7 +273,7 @@ FAILURES = [
     ("garbage-behind-the-id", reply(raw=b"\x81\x80" + b"\xff" * 30), "broken", UNSURE,
      "malformed"),
     ("short", reply(raw=b"\x81"), "broken", UNSURE, "malformed"),
-    ("servfail-without-question", reply(raw=b"\x81\x82" + bytes(8)), "servfail", UNSURE, "SERVFAIL"),
+    ("without-question", reply(raw=b"\x81\x82" + bytes(8)), "servfail", UNSURE, "SERVFAIL"),
     ("noerror-without-question", reply(raw=b"\x81\x80" + bytes(8)), "timeout", UNSURE, "no answer"),
 ]  # fmt: skip
 

@@ -243,6 +243,30 @@ def test_base_domain_of_an_alias(insecure, questions, tlsa, base):
     assert host.name == "mx.example.net"
 
 
+@pytest.mark.parametrize(
+    "target", ["odd\\032name.example.org", "a." * 120 + "example"], ids=["H13-blank", "too-long"]
+)
+def test_alias_of_what_is_no_base_domain(target):
+    """H13, DANE-18: a CNAME target that can have no TLSA record is not asked about."""
+    records = {**ALIAS, "mx.example.net CNAME": [target], f"{target} A": ["192.0.2.1"]}
+    _, (host,), rounds = hosts(records, insecure=[f"{DOMAIN} MX"])
+    asked = [each for group in rounds for each in group if each.endswith("TLSA")]
+    assert asked == ["_25._tcp.mx.example.net TLSA"]
+    assert host.addresses == ("192.0.2.1",)
+
+
+def test_names_that_leave_no_room():
+    """H13: a domain or host too long for the names of its policy and TLSA records has none."""
+    long = ".".join(["a" * 60] * 4)
+    assert len(long) == 243
+    _, found, rounds = hosts({f"{long} A": ["192.0.2.1"]}, long)
+    assert found[0].addresses
+    assert not [each for group in rounds for each in group if each.endswith("TLSA")]
+    longer = f"{long}.bcdef"
+    plan = route.find_policy(longer, stored=None, failure=None, now=NOW)
+    assert drive(plan, FakeResolver({}))[1] == []
+
+
 def test_failed_tlsa_of_the_expanded_name():
     """DANE-04, DANE-18: a failure at the first base domain is not rescued by the second."""
     records = {**ALIAS, "_25._tcp.mx.example.net TLSA": [f"3 1 1 {DIGEST}"]}

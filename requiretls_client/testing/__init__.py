@@ -15,7 +15,8 @@ script replaces single answers, so that a test can play the attacks::
 
 Rooms, in reading order: ``records`` (what the server remembers), ``script`` (what it is told to
 do), ``connection`` (bytes in and out), ``envelope`` and ``authentication`` (rules, no I/O),
-``dialogue`` (the SMTP commands), ``server`` (listener and threads), ``certificates``.
+``dialogue`` (the SMTP commands), ``server`` (listener and threads), ``certificates``; and
+``resolver``, a DNS from a dictionary for :class:`~requiretls_client.lookups.Lookups`.
 
 Certificates need trustme: ``pip install 'requiretls-client[demo]'``. It is imported when the
 first one is made, so a server without TLS does without.
@@ -26,6 +27,7 @@ Not for production: nothing limits a client, and passwords stand in the transcri
 from requiretls_client.testing.certificates import CA, Certificate, trust
 from requiretls_client.testing.connection import Connection
 from requiretls_client.testing.records import Accepted, Line
+from requiretls_client.testing.resolver import FakeResolver
 from requiretls_client.testing.script import Step, close, delay, lie, normal, reset, stall
 from requiretls_client.testing.server import Server
 
@@ -34,6 +36,7 @@ __all__ = [
     "Accepted",
     "Certificate",
     "Connection",
+    "FakeResolver",
     "Line",
     "Server",
     "Step",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from . import peers, places, postfix
+from . import oracle, peers, places, postfix
 from .certificates import RealCA
+from .internet import Internet, running
 from .server import Server
 
 
@@ -45,6 +46,26 @@ def smtp_server(real_ca: RealCA) -> Iterator[peers.SMTPServer]:
     """Run npm's smtp-server, which offers REQUIRETLS and AUTH."""
     with peers.running_smtp_server(_folder("smtp_server"), real_ca) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def internet(
+    real_ca: RealCA,
+    postfix311: postfix.Postfix311,
+    postfix37: postfix.Postfix,
+    smtp_server: peers.SMTPServer,
+) -> Iterator[Internet]:
+    """Run the small internet: the domains of zones.py and everything that they need."""
+    real = {"postfix311": postfix311, "postfix37": postfix37, "smtp_server": smtp_server}
+    with running(_folder("unbound") / "root", real_ca, real) as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def judge(internet: Internet) -> Iterator[oracle.Judge]:
+    """Run the Postfix 3.11 that relays into the small internet."""
+    with oracle.running_judge(_folder("postfix311") / "root", internet.ca) as relay:
+        yield relay
 
 
 def _folder(name: str) -> Path:

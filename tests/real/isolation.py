@@ -29,11 +29,22 @@ GRACE = 5  # seconds that ^C leaves pytest to tidy up
 class Layout:
     """What the private mount namespace looks like."""
 
-    def __init__(self, scratch: Path, roots: list[Path], hosts: dict[str, str]) -> None:
-        """Make `scratch` and every root's /mnt empty and private; `hosts` maps name to address."""
+    def __init__(
+        self, scratch: Path, roots: list[Path], hosts: dict[str, str], resolver: str = ""
+    ) -> None:
+        """Make `scratch` and every root's /mnt empty and private.
+
+        Args:
+            scratch: a folder for the run's own files.
+            roots: folders that servers are started in with chroot(8).
+            hosts: name -> address, for /etc/hosts.
+            resolver: address of the name server that /etc/resolv.conf names, in every root
+                too; "" leaves the machine's own there.
+        """
         self.scratch = scratch
         self.roots = roots
         self.hosts = hosts
+        self.resolver = resolver
 
     def mount(self) -> None:
         """Make every mount; called in the new namespace."""
@@ -47,6 +58,16 @@ class Layout:
         hosts = self.scratch / "hosts"
         hosts.write_text(Path("/etc/hosts").read_text() + "\n" + lines)
         _mount(hosts, "/etc/hosts", None, MS_BIND)
+        if self.resolver:
+            self._mount_resolver()
+
+    def _mount_resolver(self) -> None:
+        """Make the resolver the one of every program; it validates, so its AD bit counts."""
+        settings = self.scratch / "resolv.conf"
+        settings.write_text(f"nameserver {self.resolver}\noptions edns0 trust-ad\n")
+        for place in (Path("/etc/resolv.conf"), *(root / "etc/resolv.conf" for root in self.roots)):
+            if place.exists():  # a minimal machine may have none, and then asks 127.0.0.1
+                _mount(settings, place, None, MS_BIND)
 
 
 def why_not(scratch: Path) -> str | None:

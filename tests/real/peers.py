@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import places
-from .certificates import RealCA
+from . import places, zones
+from .certificates import RealCA, bundle
 from .process import serve
 from .server import Server
 
@@ -54,8 +54,10 @@ def running_smtp_server(folder: Path, ca: RealCA) -> Iterator[SMTPServer]:
     """Run the smtp-server that npm installed in `folder`."""
     log = places.scratch() / "smtp-server.log"
     server = SMTPServer("mx.node.test", log, r'^\{"command":"(.*)"\}$')
+    issued = ca.issue(server.name, *zones.names_of("smtp_server"))
+    server.certificates = {"smtp_server": issued}
     certificate = places.scratch() / "smtp-server.pem"
-    certificate.write_bytes(ca.issue(server.name))
+    certificate.write_bytes(bundle(issued))
     script = Path(__file__).with_name("smtp_server.mjs")
     node = shutil.which("node") or "node"
     command = [node, script, folder, certificate, server.name, server.host]

@@ -23,6 +23,31 @@ HOSTS = {
     "mx.old.test": "127.0.0.37",
     "sink.real.test": "127.0.0.38",
     "mx.node.test": "127.0.0.45",
+    "judge.real.test": "127.0.0.24",
+}
+
+# The small internet, see zones.py. These names are in the DNS only.
+RESOLVER = "127.0.0.153"  # port 53; /etc/resolv.conf names it
+POLICIES = "127.0.0.80"  # port 443: the MTA-STS policies of all domains
+
+# Mail hosts of the small internet, port 25.
+PEERS = {
+    "postfix311": HOSTS["mx.real.test"],
+    "hidden": HOSTS["hidden.real.test"],
+    "plain": HOSTS["plain.real.test"],
+    "misnamed": HOSTS["misnamed.real.test"],
+    "untrusted": HOSTS["untrusted.real.test"],
+    "postfix37": HOSTS["mx.old.test"],
+    "smtp_server": HOSTS["mx.node.test"],
+    "expired": "127.0.0.61",
+    "not_now": "127.0.0.62",
+    "off_limits": "127.0.0.68",
+    "private": "127.0.0.63",
+    "private_bare": "127.0.0.64",
+    "private_next_hop": "127.0.0.65",
+    "private_misnamed": "127.0.0.66",
+    "private_expired": "127.0.0.67",
+    "dead": "127.0.0.99",  # nobody listens
 }
 
 _FOUND = "REQUIRETLS_REAL"

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from . import postfix_config
+from . import postfix_config, zones
 from .certificates import RealCA
 from .places import HOSTS
-from .postfix_config import Listener
+from .postfix_config import Instance, Listener
 from .process import poll, serve
 from .server import Server
 
 CHAIN = "smtpd_tls_chain_files=/mnt/etc/"
+DOMAINS = tuple(zone.domain for zone in zones.ZONES)  # of the small internet
 
 
 class Postfix(Server):
@@ -23,10 +25,10 @@ class Postfix(Server):
         domain: it accepts and stores mail for every user of this domain.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
-        """Speak for the instance in `root` whose host name is `name`."""
-        super().__init__(name, root / "mnt/log", r"< \S+\[[\d.]+\]: (.*)$")
-        self._inbox = root / "mnt/mail/inbox/new"
+    def __init__(self, home: Path, name: str) -> None:
+        """Speak for the instance with this folder whose host name is `name`."""
+        super().__init__(name, home / "log", r"< \S+\[[\d.]+\]: (.*)$")
+        self._inbox = home / "mail/inbox/new"
         self.domain = name.partition(".")[2]
 
     def messages(self, token: str) -> list[bytes]:
@@ -60,14 +62,17 @@ class Postfix311(Postfix):
 @contextmanager
 def running_311(root: Path, ca: RealCA) -> Iterator[Postfix311]:
     """Run Postfix 3.11 with all its listeners."""
-    server = Postfix311(root, "mx.real.test")
+    server = Postfix311(root / "mnt", "mx.real.test")
     names = ("mx.real.test", "hidden.real.test", "plain.real.test")
-    certificates = {
-        "own.pem": ca.issue(*names),
-        "wrong.pem": ca.issue("wrong.test"),
-        "untrusted.pem": ca.issue(server.name, "untrusted.real.test", trusted=False),
-    }
-    listeners = [
+    own = ca.issue(*names, *zones.names_of("postfix311"), *zones.names_of("hidden"))
+    misnamed = ca.issue("wrong.test")
+    of_others = ("untrusted.real.test", *zones.names_of("untrusted"))
+    untrusted = ca.issue(server.name, *of_others, trusted=False)
+    certificates = {"own.pem": own, "wrong.pem": misnamed, "untrusted.pem": untrusted}
+    server.certificates = {
+        "postfix311": own, "hidden": own, "misnamed": misnamed, "untrusted": untrusted,
+    }  # fmt: skip
+    listeners = (
         Listener(server.host, 25),
         Listener(server.host, 587, ("smtpd_tls_security_level=encrypt",)),
         Listener(server.host, 465, ("smtpd_tls_wrappermode=yes",)),
@@ -75,26 +80,31 @@ def running_311(root: Path, ca: RealCA) -> Iterator[Postfix311]:
         Listener(server.plain_host, 25, ("smtpd_tls_security_level=none",)),
         Listener(server.wrong_name_host, 25, (CHAIN + "wrong.pem",)),
         Listener(server.untrusted_host, 25, (CHAIN + "untrusted.pem",)),
-    ]
-    yield from _run(root, server, listeners, certificates)
+    )
+    domains = (server.domain, *DOMAINS)
+    yield from run(root, server, Instance(server.name, certificates, listeners, domains))
 
 
 @contextmanager
 def running_37(root: Path, ca: RealCA) -> Iterator[Postfix]:
     """Run Postfix 3.7, which knows no REQUIRETLS."""
-    server = Postfix(root, "mx.old.test")
-    listeners = [Listener(server.host, 25), Listener(server.host, 587)]
-    yield from _run(root, server, listeners, {"own.pem": ca.issue(server.name)})
+    server = Postfix(root / "mnt", "mx.old.test")
+    listeners = (Listener(server.host, 25), Listener(server.host, 587))
+    own = ca.issue(server.name, *zones.names_of("postfix37"))
+    server.certificates = {"postfix37": own}
+    domains = (server.domain, *DOMAINS)
+    yield from run(root, server, Instance(server.name, {"own.pem": own}, listeners, domains))
 
 
-def _run(
-    root: Path, server: Postfix, listeners: list[Listener], certificates: dict[str, bytes]
-) -> Iterator[Postfix]:
+_AnyPostfix = TypeVar("_AnyPostfix", bound=Postfix)
+
+
+def run(root: Path, server: _AnyPostfix, instance: Instance) -> Iterator[_AnyPostfix]:
     """Configure and run one instance."""
-    mnt = root / "mnt"
-    postfix_config.write(mnt, server.name, listeners, certificates)
+    home = postfix_config.write(root, instance)
     # -d: master neither detaches nor lets go of its output, which holds the start-up errors.
-    command = ["chroot", root, "/usr/lib/postfix/sbin/master", "-d", "-c", "/mnt/etc"]
-    ports = [(listener.address, listener.port) for listener in listeners]
-    for _ in serve(command, mnt / "output", ports):
+    master = "/usr/lib/postfix/sbin/master"
+    command = ["chroot", root, master, "-d", "-c", f"{instance.place}/etc"]
+    ports = [(listener.address, listener.port) for listener in instance.listeners]
+    for _ in serve(command, home / "output", ports):
         yield server

@@ -10,6 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from requiretls_client.testing import Certificate
+
+from .certificates import bundle
 from .places import POSTDROP_GID, POSTFIX_UID
 
 QUEUE_PRIVATE = (
@@ -25,25 +28,25 @@ mydestination =
 mynetworks =
 inet_interfaces = all
 inet_protocols = ipv4
-queue_directory = /mnt/queue
-data_directory = /mnt/data
+queue_directory = {place}/queue
+data_directory = {place}/data
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
 setgid_group = postdrop
 default_database_type = texthash
 alias_maps =
 alias_database =
-maillog_file = /mnt/log
+maillog_file = {place}/log
 maillog_file_prefixes = /mnt
-virtual_mailbox_domains = {domain}
-virtual_mailbox_base = /mnt/mail
+virtual_mailbox_domains = {domains}
+virtual_mailbox_base = {place}/mail
 virtual_mailbox_maps = static:inbox/
 virtual_uid_maps = static:{uid}
 virtual_gid_maps = static:{uid}
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_tls_security_level = may
-smtpd_tls_chain_files = /mnt/etc/{certificate}
+smtpd_tls_chain_files = {place}/etc/{certificate}
 smtpd_tls_loglevel = 1
 smtpd_client_connection_count_limit = 0
 in_flow_delay = 0
@@ -83,23 +86,51 @@ class Listener:
         return f"{self.address}:{self.port} inet n - n - - smtpd\n{options}"
 
 
-def write(mnt: Path, name: str, listeners: list[Listener], certificates: dict[str, bytes]) -> None:
-    """Fill `mnt`; the first of `certificates` (file name to PEM) is the instance's own."""
-    for folder in ("etc", "queue", "queue/pid", "mail"):
-        _folder(mnt / folder, 0, 0, 0o755)
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What makes one instance different from another.
+
+    Attributes:
+        name: its host name.
+        certificates: file name -> certificate; the first is its own.
+        listeners: where it takes mail.
+        domains: those it stores mail of.
+        place: its folder, as seen from inside its root.
+        settings: more main.cf lines.
+        services: more master.cf lines.
+    """
+
+    name: str
+    certificates: dict[str, Certificate]
+    listeners: tuple[Listener, ...]
+    domains: tuple[str, ...] = ()
+    place: str = "/mnt"
+    settings: str = ""
+    services: str = ""
+
+
+def write(root: Path, instance: Instance) -> Path:
+    """Fill the instance's folder below `root`; returns it."""
+    home = root / instance.place.removeprefix("/")
+    for folder in ("", "etc", "queue", "queue/pid", "mail"):
+        _folder(home / folder, 0, 0, 0o755)
     for folder in QUEUE_PRIVATE:
-        _folder(mnt / "queue" / folder, POSTFIX_UID, 0, 0o700)
-    _folder(mnt / "queue/public", POSTFIX_UID, POSTDROP_GID, 0o710)
-    _folder(mnt / "queue/maildrop", POSTFIX_UID, POSTDROP_GID, 0o730)
-    _folder(mnt / "data", POSTFIX_UID, POSTFIX_UID, 0o700)
-    _folder(mnt / "mail", POSTFIX_UID, POSTFIX_UID, 0o700)
-    for file, pem in certificates.items():
-        (mnt / "etc" / file).write_bytes(pem)
-    domain, own = name.partition(".")[2], next(iter(certificates))
-    main = MAIN.format(name=name, domain=domain, uid=POSTFIX_UID, certificate=own)
-    _config(mnt / "etc/main.cf", main)
-    lines = [listener.master_line() for listener in listeners]
-    _config(mnt / "etc/master.cf", SERVICES + "".join(lines))
+        _folder(home / "queue" / folder, POSTFIX_UID, 0, 0o700)
+    _folder(home / "queue/public", POSTFIX_UID, POSTDROP_GID, 0o710)
+    _folder(home / "queue/maildrop", POSTFIX_UID, POSTDROP_GID, 0o730)
+    _folder(home / "data", POSTFIX_UID, POSTFIX_UID, 0o700)
+    _folder(home / "mail", POSTFIX_UID, POSTFIX_UID, 0o700)
+    for file, certificate in instance.certificates.items():
+        (home / "etc" / file).write_bytes(bundle(certificate))
+    main = MAIN.format(
+        name=instance.name, domain=instance.name.partition(".")[2], uid=POSTFIX_UID,
+        place=instance.place, domains=" ".join(instance.domains),
+        certificate=next(iter(instance.certificates)),
+    )  # fmt: skip
+    _config(home / "etc/main.cf", main + instance.settings)
+    lines = [listener.master_line() for listener in instance.listeners]
+    _config(home / "etc/master.cf", SERVICES + instance.services + "".join(lines))
+    return home
 
 
 def _config(path: Path, text: str) -> None:

@@ -44,9 +44,10 @@ def take(cache: Cache, kind: str, recipe: Recipe) -> Path:
 def server_recipes(cache: Cache) -> dict[str, Recipe]:
     """Return a recipe for every real server, under the name by which fixtures ask for it."""
     return {
-        "postfix311": partial(_postfix, cache, "forky"),
-        "postfix37": partial(_postfix, cache, "bookworm"),
+        "postfix311": partial(_unpacked, cache, "forky", "postfix"),
+        "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
         "smtp_server": partial(_smtp_server, cache),
+        "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
     }
 
 
@@ -71,9 +72,9 @@ def _system_python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def _postfix(cache: Cache, suite: str, folder: Path) -> None:
-    """Make a root folder from which Postfix's master can be started with chroot(8)."""
-    root = debian.unpack(cache, folder, suite, "postfix")
+def _unpacked(cache: Cache, suite: str, package: str, folder: Path) -> None:
+    """Make a root folder in which the programs of a Debian package start with chroot(8)."""
+    root = debian.unpack(cache, folder, suite, package)
     for name in ("doc", "man", "locale", "info", "zoneinfo"):
         shutil.rmtree(root / "usr/share" / name, ignore_errors=True)
     for name in ("bin", "sbin", "lib", "lib64"):  # base-files would bring these
@@ -81,6 +82,7 @@ def _postfix(cache: Cache, suite: str, folder: Path) -> None:
             (root / name).symlink_to(f"usr/{name}")
     for name in ("dev", "mnt"):  # mount points, see isolation.py
         (root / name).mkdir(exist_ok=True)
+    (root / "etc/resolv.conf").touch()  # the same
     (root / "etc/passwd").write_text(PASSWD)
     (root / "etc/group").write_text(GROUP)
 

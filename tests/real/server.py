@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import smtplib
+from collections.abc import Mapping
 from pathlib import Path
+
+from requiretls_client.testing import Certificate
 
 from .places import HOSTS
 from .process import poll
@@ -17,7 +20,10 @@ class Server:
     Attributes:
         name: the name that its certificate holds; dialable, as are all names in places.HOSTS.
         host: the address behind `name`.
+        certificates: what it presents, for every one of places.PEERS that it plays with TLS.
     """
+
+    certificates: Mapping[str, Certificate] = {}
 
     def __init__(self, name: str, log: Path, command: str) -> None:
         """Speak for the server `name`; `command` is a pattern whose group 1 is a command line."""
