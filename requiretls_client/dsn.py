@@ -195,12 +195,11 @@ def _notice(result: RecipientResult, *, retrying: bool) -> Notice | None:
     if action == "delayed":
         status = f"4{status[1:]}"  # what is tried again is not final (RFC 3463 s2)
     tried = [each.verdict for each in result.attempts if each.mx_host == result.mx_host]
-    met = result.remote or result.state == "unknown" or any(_is_met(each) for each in tried)
     return Notice(
         address=syntax.mailbox(result.address, "recipient"),
         action=action,
         status=status,
-        host=(result.mx_host or None) if met else None,
+        host=result.mx_host if result.mx_host and any(map(_is_met, tried)) else None,
         reply=f"{result.code} {result.text}" if result.remote else None,
         lines=tuple(_lines(result, action)),
     )

@@ -220,9 +220,22 @@ def _message_part(raw: bytes, *, utf8: bool) -> MIMEPart:
     return part
 
 
+class _Verbatim(MIMEPart):
+    """A part that is written as text, whatever its type.
+
+    The email package writes what is in a ``message/*`` part only after parsing it, and changes it
+    then. As text it also gets an encoding on its way to a server without 8BITMIME, which RFC 6533
+    allows for the types that are used here.
+    """
+
+    def get_content_maintype(self) -> str:
+        """Return what the email package goes by."""
+        return "text"
+
+
 def _verbatim(kind: str, text: str) -> MIMEPart:
     """Return a part that holds a text as it is; the email package keeps octets as surrogates."""
-    part = MIMEPart()
+    part = _Verbatim()
     part["Content-Type"] = kind
     if not text.isascii():
         part["Content-Transfer-Encoding"] = "8bit"  # RFC 6533 s4, s6: wherever possible

@@ -33,7 +33,8 @@ from requiretls_client.route import (
     literal_host,
 )
 
-WORKERS = 32  # questions under way at once; more gain nothing (docs/benchmarks)
+WORKERS = 64  # DNS questions under way at once
+FETCHERS = 16  # policy fetches at once: slow web servers must not hold up the questions of others
 FETCH_SECONDS = 60.0  # RFC 8461 s3.3
 _JUST_NOW = 60.0  # seconds in which a policy that somebody else fetched serves us too
 _WAIT = 0.05  # seconds between two looks at whether he has
@@ -95,7 +96,7 @@ class Lookups:
         self.cache: PolicyStore = SQLiteStore() if cache is None else cache
         self.allow_private = bool(allow_private)
         self._context = _context(trust)
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        self._pools: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -110,9 +111,10 @@ class Lookups:
     def close(self) -> None:
         """End the threads; the next look-up starts new ones."""
         with self._lock:
-            if self._pool is not None and self._pool[0] == os.getpid():
-                self._pool[1].shutdown()
-            self._pool = None
+            if self._pools is not None and self._pools[0] == os.getpid():
+                for pool in self._pools[1:]:
+                    pool.shutdown()
+            self._pools = None
 
     # -- what can be looked up -------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ class Lookups:
         answered: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
         pending: dict[int, list[Any]] = {}
         missing: dict[int, int] = {}
-        pool = self._workers()
+        askers, fetchers = self._workers()
 
         def go_on(index: int, answers: tuple[Any, ...] | None) -> None:
             try:
@@ -227,6 +229,7 @@ class Lookups:
                 return
             pending[index], missing[index] = [None] * len(questions), len(questions)
             for place, question in enumerate(questions):
+                pool = askers if isinstance(question, Ask) else fetchers
                 pool.submit(self._answer_to, question, index, place, answered)
 
         for index in range(len(plans)):
@@ -241,12 +244,14 @@ class Lookups:
                 go_on(index, tuple(pending.pop(index)))
         return results
 
-    def _workers(self) -> ThreadPoolExecutor:
+    def _workers(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
         """Return this process's threads: a forked child has none of its parent's."""
         with self._lock:
-            if self._pool is None or self._pool[0] != os.getpid():
-                self._pool = os.getpid(), ThreadPoolExecutor(WORKERS, "requiretls-lookup")
-            return self._pool[1]
+            if self._pools is None or self._pools[0] != os.getpid():
+                askers = ThreadPoolExecutor(WORKERS, "requiretls-lookup")
+                fetchers = ThreadPoolExecutor(FETCHERS, "requiretls-lookup-fetch")
+                self._pools = os.getpid(), askers, fetchers
+            return self._pools[1:]
 
     def _answer_to(
         self,

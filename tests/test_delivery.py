@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from contextlib import ExitStack
+from dataclasses import replace
 from email.message import EmailMessage
 
 import pytest
@@ -13,6 +14,7 @@ from small_internet import DOMAIN, WITHOUT, SmallInternet
 from support import CA_AT_HAND, NO_STARTTLS, RAW, nothing_sent, verbs
 
 import requiretls_client as rt
+from requiretls_client.facts import StoredPolicy
 from requiretls_client.testing import CA, close, reset
 
 GOOD = f"mx.{DOMAIN}"
@@ -296,6 +298,42 @@ def test_refused_before_connecting(net, message, spoil, status, code, temporary,
         assert type(caught.value) is cls
     report = rt.check(DOMAIN, lookups=net.lookups(), port=net.port)
     assert (report.verdict.allowed, report.verdict.status) == (False, status)
+
+
+def test_policy_changed_meanwhile(net, message, monkeypatch):
+    """STS-23: no failure under an enforced policy before its id was asked for again."""
+    server = net.host(GOOD, tlsa=False)
+    net.mx(GOOD)
+    net.policy("old.example.net")
+    looked = net.lookups()
+    resolver, seen = net.resolver, []
+    query = resolver.query
+
+    def answer(name, rdtype):
+        if rdtype == "TXT":
+            seen.append(name)
+            if len(seen) == 2:  # the domain has just published another policy, which is cached now
+                resolver._records[f"_mta-sts.{DOMAIN} txt"] = ["v=STSv1; id=id2;"]
+                stored = net.store.load(DOMAIN)
+                made = replace(stored.policy, mx=(GOOD,))
+                net.store.save(DOMAIN, StoredPolicy(made, "id2", stored.fetched + 1))
+        return query(name, rdtype)
+
+    monkeypatch.setattr(resolver, "query", answer)
+    (result,) = send(net, message, lookups=looked).recipients
+    assert result.state == "delivered"
+    assert len(seen) == 3
+    assert [each.verdict.status for each in result.attempts] == ["5.7.10", None]
+    assert len(server.ledger) == 1
+
+
+def test_policy_id_is_asked_for_again(net, message):
+    """STS-23: a failure under an enforced policy asks for the id a second time, and is a hint."""
+    net.host(GOOD)
+    net.mx(GOOD)
+    net.policy("old.example.net")
+    assert refused(net, message).temporary
+    assert net.resolver.queries.count(f"_mta-sts.{DOMAIN} TXT") == 2
 
 
 def test_untrusted_resolver_is_said(net, message):
@@ -686,6 +724,15 @@ def test_ordinary_mail_at_a_host_that_a_policy_bars(net, message):
     assert ordinary(net, message).mx_host == SECOND
     assert not net.servers[FIRST].transcript
     assert second.ledger
+
+
+def test_dane_at_the_host_of_an_insecure_mx(net, message):
+    """DANE-15, B5: the host is verified, and the result does not call the domain's MX secure."""
+    net.host(GOOD)
+    net.mx(GOOD)
+    net.insecure.add(f"{DOMAIN} MX")
+    result = ordinary(net, message)
+    assert (result.mx_level, result.tls_level) == ("none", "authenticated")
 
 
 @pytest.mark.parametrize(

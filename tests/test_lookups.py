@@ -231,6 +231,38 @@ def test_questions_of_one_round_are_asked_at_once():
     assert [host.name for host in made.hosts] == [f"mx.{DOMAIN}"]
 
 
+def test_slow_policy_hosts_do_not_hold_up_the_others(monkeypatch):
+    """K04: however many policy hosts do not answer, questions about other domains are answered."""
+    stuck = threading.Event()
+
+    def never(*_arguments, **_options):
+        stuck.wait(20)
+        raise fetch.FetchError("timeout", "the test says so")
+
+    monkeypatch.setattr(lookups, "fetch_policy", never)
+    count = lookups.FETCHERS + 4
+    records = {}
+    for number in range(count):
+        domain = f"d{number}.example"
+        records[f"_mta-sts.{domain} TXT"] = ["v=STSv1; id=1;"]
+        records[f"mta-sts.{domain} A"] = ["127.0.0.1"]
+    looked = looking({**records, f"_mta-sts.{DOMAIN} TXT": []})
+    others = [
+        threading.Thread(target=looked.route, args=[f"d{number}.example"])
+        for number in range(count)
+    ]
+    for thread in others:
+        thread.start()
+    try:
+        assert looked.route(DOMAIN).hosts
+        assert all(thread.is_alive() for thread in others)
+    finally:
+        stuck.set()
+        for thread in others:
+            thread.join(10)
+        looked.close()
+
+
 def test_error_in_a_resolver():
     """An unexpected exception comes out where the caller can see it."""
 

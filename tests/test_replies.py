@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from requiretls_client.replies import MAX_LINE, MAX_LINES, Malformed, Parser
+from requiretls_client.replies import MAX_LINE, MAX_LINES, Malformed, Parser, enhanced_status
 
 
 def parse(data, step=None):
@@ -91,3 +91,23 @@ def test_bytes_behind_a_reply_wait():
     parser.feed(b"250 ok\r\n354 go\r\n250 que")
     assert parser.take().code == 250
     assert parser.waiting == b"354 go\r\n250 que"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "status"),
+    [
+        (250, b"2.1.0 Ok", "2.1.0"),
+        (550, b"5.7.30 REQUIRETLS is needed", "5.7.30"),
+        (451, b"4.7.1\nmore", "4.7.1"),
+        (550, b"4.7.1 later", "5.0.0"),
+        (450, b"no code here", "4.0.0"),
+        (550, b"5.1", "5.0.0"),
+        (550, b"5.1.1.1 x", "5.0.0"),
+        (550, b"5.01.1 x", "5.0.0"),
+        (550, b"5.1.1000 x", "5.0.0"),
+        (554, b"", "5.0.0"),
+    ],
+)
+def test_enhanced_status(code, text, status):
+    """ESC-01, B21: an enhanced code counts if it is one and of the reply's own class."""
+    assert enhanced_status(code, text) == status
