@@ -43,7 +43,7 @@ class PolicyStore(Protocol):
         """Return the policy of the domain, expired or not, or None."""
 
     def save(self, domain: str, policy: StoredPolicy) -> None:
-        """Keep the policy unless one that was ``fetched`` later is there; clear the failure."""
+        """Keep the policy unless one ``fetched`` later is there; clear failure and claim."""
 
     def drop(self, domain: str) -> None:
         """Forget the policy and the failure of the domain."""
@@ -84,10 +84,11 @@ class MemoryStore:
         return self._policies.get(domain)
 
     def save(self, domain: str, policy: StoredPolicy) -> None:
-        """Keep the policy unless a later one is there; clear the failure."""
+        """Keep the policy unless a later one is there; clear failure and claim."""
         with self._lock:
             self._policies[domain] = _later(self._policies.get(domain), policy) or policy
             self._failures.pop(domain, None)
+            self._claims.pop(domain, None)
 
     def drop(self, domain: str) -> None:
         """Forget policy and failure."""

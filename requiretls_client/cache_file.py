@@ -44,6 +44,7 @@ _SAVE = (
     "WHERE excluded.fetched >= policies.fetched"
 )
 _DROP = "DELETE FROM policies WHERE domain = ?"
+_END_CLAIM = "DELETE FROM claims WHERE domain = ?"
 _DROP_FAILURE = "DELETE FROM failures WHERE domain = ?"
 
 _log = logging.getLogger("requiretls_client")
@@ -86,11 +87,14 @@ class PolicyFile:
         return self._run(lambda connection: _load(connection, domain), create=False)
 
     def save(self, domain: str, stored: StoredPolicy) -> int | None:
-        """Keep the policy unless a later one is there; clear the failure."""
+        """Keep the policy unless a later one is there; clear the failure, end the claim.
+
+        All in one transaction: each is flushed to the disk while a message waits.
+        """
         policy = stored.policy
         row = (domain, policy.mode, " ".join(policy.mx), policy.max_age, stored.policy_id,
                stored.fetched)  # fmt: skip
-        return self._write((_SAVE, row), (_DROP_FAILURE, (domain,)))
+        return self._write((_SAVE, row), (_DROP_FAILURE, (domain,)), (_END_CLAIM, (domain,)))
 
     def drop(self, domain: str) -> int | None:
         """Forget policy and failure."""
@@ -123,7 +127,7 @@ class PolicyFile:
 
     def release(self, domain: str) -> int | None:
         """End the claim."""
-        return self._write(("DELETE FROM claims WHERE domain = ?", (domain,)), create=False)
+        return self._write((_END_CLAIM, (domain,)), create=False)
 
     # -- transactions ----------------------------------------------------------------------------
 

@@ -222,8 +222,9 @@ class _Run:
             self._outcomes[address] = outcome
             if outcome.final:
                 self._waiting.remove(address)
-        code, _, text, _ = said[batch[-1]]
-        walk.attempts[-1] = replace(walk.attempts[-1], reply=(code or 0, text))
+        code, _, text, remote = said[batch[-1]]
+        if code is not None and remote:
+            walk.attempts[-1] = replace(walk.attempts[-1], reply=(code, text))
         codes = {code for code, _, _, _ in said.values()}
         return bool(self._waiting) and 250 in codes and 452 in codes and smtp.sock is not None
 

@@ -101,8 +101,8 @@ def make_dsn(
         raise ValueError("envelope_id is not 1 to 100 printable characters (RFC 3461 s4.4)")
     full = _choice(ret, "ret", ("HDRS", "FULL")) == "FULL" and not original.headers_only
     wanted = _actions(notify)
-    notices = [_notice(each, retrying=retrying) for each in original.recipients]
-    notices = [each for each in dict.fromkeys(notices) if each and each.action in wanted]
+    found = [_notice(each, retrying=retrying) for each in original.recipients]
+    notices = [each for each in dict.fromkeys(found) if each and each.action in wanted]
     if not original.from_addr or not notices:
         return None
     return assemble(
@@ -113,7 +113,7 @@ def make_dsn(
             now=now,
             envelope_id=envelope_id,
             require_tls=original.require_tls,
-            notices=tuple(each for each in notices if each),
+            notices=tuple(notices),
             original=_as_sent(message, original),
             full=full,
         )

@@ -36,6 +36,8 @@ from requiretls_client.route import (
 WORKERS = 64  # DNS questions under way at once
 FETCHERS = 16  # policy fetches at once: slow web servers must not hold up the questions of others
 FETCH_SECONDS = 60.0  # RFC 8461 s3.3
+CLAIM_SECONDS = 90.0  # longer than any fetch: only a process that was killed leaves it to time
+_AHEAD = 86400.0  # seconds; a policy "fetched" later than that was kept while the clock was wrong
 _JUST_NOW = 60.0  # seconds in which a policy that somebody else fetched serves us too
 _WAIT = 0.05  # seconds between two looks at whether he has
 
@@ -282,8 +284,8 @@ class Lookups:
 
     def _fetch(self, domain: str, policy_id: str, addresses: Sequence[str]) -> Fetched:
         """Fetch a policy and keep it; of all threads and processes that want it, one fetches."""
-        deadline = time.monotonic() + FETCH_SECONDS
-        while not self.cache.claim(domain, time.time(), FETCH_SECONDS):
+        deadline = time.monotonic() + CLAIM_SECONDS
+        while not self.cache.claim(domain, time.time(), CLAIM_SECONDS):
             if time.monotonic() > deadline:
                 return Fetched(None, "another process is fetching it, and does not end")
             time.sleep(_WAIT)
@@ -314,6 +316,8 @@ class Lookups:
                 )
             return Fetched(None, problem)
         stored = StoredPolicy(policy, policy_id, time.time())
+        if before and before.fetched > stored.fetched + _AHEAD:
+            self.cache.drop(domain)  # or it would outlive every newer one
         self.cache.save(domain, stored)
         if before and before.policy.mode == "enforce" and policy.mode != "enforce":
             _log.warning(

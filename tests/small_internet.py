@@ -1,4 +1,4 @@
-"""Domains without a network: a resolver that answers from a dictionary, scripted mail hosts.
+"""Domains without a network: answers from a dictionary or a real name server, scripted mail hosts.
 
 All hosts listen on one free port of 127.0.0.x, so that ``port=`` reaches them; certificates are
 real ones, of one authority that the look-ups trust. The policy store starts with what a test puts
@@ -12,11 +12,13 @@ import socket
 import time
 from contextlib import ExitStack
 
+from nameserver import NameServer, reply
 from support import CA_AT_HAND
 
 from requiretls_client.cache import MemoryStore
 from requiretls_client.facts import StoredPolicy, STSPolicy
 from requiretls_client.lookups import Lookups
+from requiretls_client.resolver import Resolver
 from requiretls_client.testing import Server
 from requiretls_client.testing.resolver import FakeResolver
 
@@ -72,6 +74,30 @@ class SmallInternet:
         )
         options = {"trust": CA_AT_HAND.context(), "allow_private": True, **options}
         return Lookups(self.resolver, self.store, **options)
+
+    def zone(self):
+        """Return the records for a real name server."""
+        zone = {}
+        for key, records in self.records.items():
+            name, rdtype = key.split()
+            secure = self.trusted and not {key, name} & self.insecure
+            zone[name, rdtype] = reply(*(_full(rdtype, each) for each in records), secure=secure)
+        return zone
+
+    def name_server(self, cls=NameServer):
+        """Run a real name server with the records that there are by now."""
+        return self._stack.enter_context(cls(self.zone()))
+
+    def real_lookups(self, name_server, store, **options):
+        """Return look-ups that ask a real name server over UDP and TCP."""
+        resolver = Resolver(["127.0.0.1"], port=name_server.port, timeout=1, trust_ad=True)
+        options = {"trust": CA_AT_HAND.context(), "allow_private": True, **options}
+        return Lookups(resolver, store, **options)
+
+
+def _full(rdtype, record):
+    """Return a record as a master file has it: absolute names, quoted text."""
+    return {"MX": f"{record}.", "CNAME": f"{record}.", "TXT": f'"{record}"'}.get(rdtype, record)
 
 
 def key_digest(certificate):

@@ -226,12 +226,16 @@ def test_delivered_ones_are_left_out(message):
         (rejected(), HOST, "smtp; 550 5.1.1 no such user"),
         (UNKNOWN, HOST, None),
         (replace(rejected(), remote=False), HOST, None),
+        (replace(DEFERRED, mx_host="mx1.example.net", attempts=(
+            Attempt("mx1.example.net", 10, None, verdict("tlsa", "4.4.3")),
+            Attempt(HOST, 20, "192.0.2.1", verdict("requiretls", "5.7.30")),
+        )), None, None),
         (rejected(host="192.0.2.1"), "[192.0.2.1]", "smtp; 550 5.1.1 no such user"),
         (rejected(host="2001:db8::1"), "[IPv6:2001:db8::1]", "smtp; 550 5.1.1 no such user"),
     ],
     ids=[
         "DSN-11-keyword", "DSN-11-certificate", "DSN-11-A5-mx", "DSN-11-no-host", "DSN-11-dial",
-        "DSN-11-tlsa", "DSN-11-reply", "DSN-11-lost", "DSN-11-our-own-words",
+        "DSN-11-tlsa", "DSN-11-reply", "DSN-11-lost", "DSN-11-our-own-words", "DSN-11-other-met",
         "3464-2.1.2-literal", "3464-2.1.2-literal-6",
     ],
 )  # fmt: skip
@@ -543,7 +547,7 @@ def test_international_message_object(message):
     message.replace_header("To", "böb@example.net")
     report = dsn(message, report_of(result("böb@example.net")), sender="hélp@example.org")
     assert b"\nTo: b\xc3\xb6b@example.net\n" in bytes(report)
-    assert report["From"].addresses[0].addr_spec == "hélp@example.org"
+    assert "<hélp@example.org>\n".encode() in bytes(report)
     report = dsn(RAW, sender="hélp@example.org")
     assert report.get_param("report-type") == "global-delivery-status"
 
