@@ -56,7 +56,13 @@ if TYPE_CHECKING:
     from requiretls_client.dsn import make_dsn
     from requiretls_client.lmtp import LMTP
     from requiretls_client.lookups import Lookups
-    from requiretls_client.reports import CheckReport, DeliveryReport, RecipientResult
+    from requiretls_client.reports import (
+        Attempt,
+        CheckReport,
+        DeliveryReport,
+        HostReport,
+        RecipientResult,
+    )
     from requiretls_client.resolver import Resolver
     from requiretls_client.smtps import SMTP_SSL
     from requiretls_client.tls import unverified_context
@@ -71,12 +77,14 @@ __all__ = [
     "SMTP_PORT",
     "SMTP_SSL",
     "SMTP_SSL_PORT",
+    "Attempt",
     "CertificateNotVerified",
     "CheckReport",
     "DeliveryFailed",
     "DeliveryReport",
     "DeliveryUnknown",
     "Finding",
+    "HostReport",
     "Lookups",
     "MXNotAuthenticated",
     "MemoryStore",
@@ -115,6 +123,8 @@ __all__ = [
 _LAZY = {
     "LMTP": "requiretls_client.lmtp",
     "SMTP_SSL": "requiretls_client.smtps",
+    "Attempt": "requiretls_client.reports",
+    "HostReport": "requiretls_client.reports",
     "CheckReport": "requiretls_client.reports",
     "DeliveryReport": "requiretls_client.reports",
     "Finding": "requiretls_client.verdict",

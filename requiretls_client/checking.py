@@ -15,9 +15,8 @@ from dataclasses import replace
 from requiretls_client import errors, syntax
 from requiretls_client.facts import HostFacts
 from requiretls_client.lookups import Lookups, default_lookups
-from requiretls_client.mxwalk import Walk, Wish, unreachable
-from requiretls_client.path import combine, refuse
-from requiretls_client.policy import judge_session
+from requiretls_client.mxwalk import Walk, unreachable
+from requiretls_client.path import Wish, combine, refuse
 from requiretls_client.reports import Attempt, CheckReport, HostReport
 from requiretls_client.session import DEFAULT_TIMEOUT, SMTP
 from requiretls_client.verdict import Verdict
@@ -48,6 +47,7 @@ def check(
     Raises:
         ValueError: the target is neither.
     """
+    syntax.check_connecting(port, timeout)
     domain = syntax.mail_domain(target.rpartition("@")[2], "target")
     lookups = lookups or default_lookups()
     route = lookups.route(domain, port=port)
@@ -101,44 +101,48 @@ def check_relay(
     Raises:
         ValueError: a bad name.
     """
+    syntax.check_connecting(port, timeout)
     cls: type[SMTP] = SMTP
     if port == smtplib.SMTP_SSL_PORT:
         from requiretls_client.smtps import SMTP_SSL
 
         cls = SMTP_SSL
-    smtp = cls(timeout=timeout, context=context, server_hostname=server_hostname, lookups=lookups)
-    try:
-        strict, ordinary = _judge_relay(smtp, host, port)
-    finally:
-        smtp.close()
-    facts = smtp._path.host if smtp._path else HostFacts(host)
-    attempt = Attempt(host, 0, None, strict)
-    verdicts = {STRICT: strict, ORDINARY: ordinary, OPTIONAL: ordinary}
-    route = smtp._path.route if smtp._path else None
-    report = HostReport(host, 0, facts, strict, (attempt,))
-    return CheckReport(f"{host}:{port}", strict, verdicts, (report,), route)
+    verdicts, path = {}, None
+    for name, strict in ((STRICT, True), (ORDINARY, False)):
+        smtp = cls(
+            timeout=timeout, context=context, server_hostname=server_hostname, lookups=lookups,
+            require_tls=strict,
+        )  # fmt: skip
+        try:
+            verdicts[name] = _judge_relay(smtp, host, port, strict=strict)
+        finally:
+            smtp.close()
+        path = path or smtp._path
+    verdicts[OPTIONAL] = verdicts[ORDINARY]
+    report = HostReport(
+        host, 0, path.host if path else HostFacts(host), verdicts[STRICT],
+        (Attempt(host, 0, None, verdicts[STRICT]),),
+    )  # fmt: skip
+    route = path.route if path else None
+    return CheckReport(f"{host}:{port}", verdicts[STRICT], verdicts, (report,), route)
 
 
-def _judge_relay(smtp: SMTP, host: str, port: int) -> tuple[Verdict, Verdict]:
-    """Return the verdicts for a message with require_tls, and for ordinary mail."""
+def _judge_relay(smtp: SMTP, host: str, port: int, *, strict: bool) -> Verdict:
+    """Connect as for a message, judge, and leave."""
     try:
         code, reply = smtp.connect(host, port)
         if code != 220:
             raise smtplib.SMTPConnectError(code, reply)
-        blocked = smtp._reach()
+        smtp.ehlo_or_helo_if_needed()
+        verdict = smtp.judge(require_tls=strict)
+        smtp._leave()
     except errors.RequireTLSError as error:
         if error.verdict is None:
             raise
-        return error.verdict, error.verdict
+        return replace(error.verdict, require_tls=strict)
     except OSError as error:
-        found = [unreachable(host, "", error)]
-        return (
-            refuse(None, found, require_tls=True, domain=None),
-            refuse(None, found, require_tls=False, domain=None),
-        )
-    facts = smtp._facts(blocked.obstacle() if blocked else None)
-    smtp._leave(usable=blocked is None)
-    return judge_session(facts), judge_session(facts, require_tls=False)
+        return refuse(None, [unreachable(host, "", error)], require_tls=strict, domain=None)
+    return verdict
 
 
 def _each(

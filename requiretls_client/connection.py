@@ -73,6 +73,8 @@ class Connection(Wire):
     _server_hostname: str | None = None
     _allow_cleartext_auth = False
     _seen = Seen()
+    _session_optional = False  # to_domain(tls_optional=True)
+    _field_is_in = False  # the message being sent has the TLS-Required field
     _delivered = False  # whether a message was taken on this connection
     _ended = ""  # why a refusal closed the session, for whoever goes on using the object
     _farewell: Reply | None = None  # the server's, for a caller who still says quit()
@@ -112,8 +114,10 @@ class Connection(Wire):
             )
         if not host.startswith("/"):  # LMTP: a Unix socket
             host, port = syntax.split_host(host, port)
+        self.close()  # first: what binds the old connection goes with it, and never before it
         self._path, self._path_context, self._path_name = None, None, ""
-        if self._lookups is not None and not _is_literal(host):
+        # The DNS knows nothing about a Unix socket or an IP address.
+        if self._lookups is not None and not host.startswith("/") and not syntax.is_address(host):
             return self._connect_looked_up(host, port, source_address)
         return self._connect(host, port, source_address)
 
@@ -247,6 +251,8 @@ class Connection(Wire):
         """Refuse a MAIL that should carry REQUIRETLS and does not, or that may not carry it."""
         marked, null_path = syntax.read_mail(rest)
         if not (marked or self._requires):
+            if self._session_optional and not self._field_is_in:
+                raise ValueError("this session is for TLS-Required: No; sendmail() adds the field")
             if self._path is not None:  # what the domain's own policies demand of its hosts
                 verdict = self._judge(require_tls=False)
                 if not verdict.allowed:
@@ -521,11 +527,6 @@ def facts_of(
         cleartext_login=seen.cleartext_login,
         path=path,
     )
-
-
-def _is_literal(host: str) -> bool:
-    """Tell a Unix socket or an IP address, about which the DNS knows nothing, from a name."""
-    return host.startswith("/") or ":" in host or host.replace(".", "").isdigit()
 
 
 def _shown(code: int, reply: bytes) -> str:

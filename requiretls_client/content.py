@@ -223,7 +223,10 @@ def sender(message: Message) -> str:
     name = prefix + ("Sender" if prefix + "Sender" in message else "From")
     if message[name] is None:
         raise ValueError(f"from_addr was not given, and the message has no {name}")
-    return getaddresses([str(message[name])])[0][1]
+    found = [address for _, address in getaddresses([str(message[name])]) if address]
+    if not found:  # "" would make a bounce of it, and RFC 8689 s5 lets those off lightly
+        raise ValueError(f"from_addr was not given, and the {name} of the message has no address")
+    return found[0]
 
 
 class Serialised:
@@ -245,7 +248,7 @@ class Serialised:
         del message["Bcc"]  # gives the shallow copy a header list of its own
         del message["Resent-Bcc"]
         policy: Any = message.policy
-        if utf8:
+        if utf8 and hasattr(policy, "utf8"):  # compat32 has ASCII headers in any case
             policy = policy.clone(utf8=True)
         self._raw = _flat(message, policy)
         self._own: Message | None = None  # what may yet be encoded for a server without 8BITMIME
@@ -276,6 +279,18 @@ class Serialised:
         _encode_parts(self._own, eight_bit=True)
         ascii_header = {"utf8": False} if hasattr(self._policy, "utf8") else {}
         return _flat(self._own, self._policy.clone(cte_type="7bit", **ascii_header))
+
+
+def snapshot(message: Message) -> Message:
+    """Return a copy of a message object that comes to the same bytes each time it is sent.
+
+    Raises:
+        ValueError: it cannot be sent at all: see :func:`raw_bytes`.
+    """
+    copied = copy.deepcopy(message)
+    _flat(copied, copied.policy)  # gives every multipart its boundary
+    raw_bytes(Serialised(copied, utf8=False)._raw)
+    return copied
 
 
 def _flat(message: Message, policy: Any) -> bytes:

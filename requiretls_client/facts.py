@@ -91,6 +91,9 @@ class SessionFacts:
     path: PathFacts | None = None
 
 
+FAILED = frozenset({"servfail", "timeout", "broken"})  # outcomes of a look-up that failed
+
+
 # -- what the DNS says ---------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ _FIELD = re.compile(
     rf"(?:\A|(?<=[\r\n]))tls-required([ \t]*):([^\r\n]*(?:{_EOL}[ \t][^\r\n]*)*)", re.IGNORECASE
 )
 _FIRST_LINE = re.compile(r"[!-9;-~]+[ \t]*:")
+_NOBODY = re.compile(r"[\s,]*(?:[^:;@<>]*:[\s,]*;[\s,]*)*")  # nothing, or groups without members
 _MBOX_LINE = re.compile(rf"From [^\r\n]*{_EOL}")
 
 
@@ -127,11 +128,20 @@ def recipients(message: Message) -> list[str]:
 
     The empty ones that ``To: undisclosed-recipients:;`` or a comma too many give are left out:
     nobody is meant by them.
+
+    Raises:
+        ValueError: a field that is not empty names nobody, as newer Pythons say of addresses that
+            they cannot tell apart: who is meant must not be left out silently.
     """
     prefix = "Resent-" if message.get_all("Resent-Date") else ""
-    fields = [message[prefix + name] for name in ("To", "Bcc", "Cc")]
-    found = getaddresses([str(field) for field in fields if field is not None])
-    return [address for _, address in found if address]
+    addresses = []
+    for name in ("To", "Bcc", "Cc"):
+        field = message[prefix + name]
+        found = [] if field is None else [each for _, each in getaddresses([str(field)]) if each]
+        if field is not None and not found and not _NOBODY.fullmatch(str(field)):
+            raise ValueError(f"the header field {prefix + name} names no address; say to_addrs")
+        addresses += found
+    return addresses
 
 
 def wants_requiretls(*, call: bool | None, option: bool, session: bool, optional: bool) -> bool:

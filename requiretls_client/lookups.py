@@ -14,7 +14,8 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +86,6 @@ class Lookups:
         self,
         resolver: AnyResolver | None = None,
         cache: PolicyStore | None = None,
-        *,
         trust: str | os.PathLike[str] | ssl.SSLContext = "certifi",
         allow_private: bool = False,
     ) -> None:
@@ -99,7 +99,8 @@ class Lookups:
         self.allow_private = bool(allow_private)
         self._context = _context(trust)
         self._pools: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
-        self._lock = threading.Lock()
+        self._flights: dict[str, Future[Any]] = {}  # domain -> the fetch that is under way
+        self._lock = threading.RLock()  # a fetch may end within the thread that began it
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -111,12 +112,12 @@ class Lookups:
         return self._context
 
     def close(self) -> None:
-        """End the threads; the next look-up starts new ones."""
+        """End the threads once they have answered; the next look-up starts new ones."""
         with self._lock:
-            if self._pools is not None and self._pools[0] == os.getpid():
-                for pool in self._pools[1:]:
-                    pool.shutdown()
-            self._pools = None
+            pools, self._pools = self._pools, None
+        if pools is not None and pools[0] == os.getpid():
+            for pool in pools[1:]:
+                pool.shutdown()
 
     # -- what can be looked up -------------------------------------------------------------------
 
@@ -131,6 +132,7 @@ class Lookups:
         Raises:
             ValueError: it is neither.
         """
+        syntax.check_port(port)
         domain = syntax.mail_domain(domain)
         if domain.startswith("["):
             address = syntax.literal_address(domain)
@@ -175,6 +177,7 @@ class Lookups:
         Raises:
             ValueError: it is no DNS name.
         """
+        syntax.check_port(port)
         host = syntax.reference_name(host)
         (found,) = self._drive(find_server(host, port=port))
         return self._facts("", None, (found,), PolicyFacts(), port)
@@ -185,8 +188,8 @@ class Lookups:
         RFC 8461 s5.1: under an enforced policy no failure is final before that was looked at.
         """
         stored = made.policy.stored
-        if stored is None or stored.policy.mode != "enforce":
-            return False
+        if stored is None or stored.policy.mode != "enforce" or made.policy.failed:
+            return False  # what could not be had a moment ago is not asked for again
         txt = self.resolver.query(f"_mta-sts.{made.domain}", "TXT")
         try:
             published = mtasts.policy_id(str(record) for record in txt.records)
@@ -218,10 +221,9 @@ class Lookups:
         the answering in others, so that a plan can never wait for its own workers.
         """
         results: list[Any] = [None] * len(plans)
-        answered: queue.SimpleQueue[tuple[int, int, Any]] = queue.SimpleQueue()
+        answered: queue.SimpleQueue[tuple[int, int, Future[Any]]] = queue.SimpleQueue()
         pending: dict[int, list[Any]] = {}
         missing: dict[int, int] = {}
-        askers, fetchers = self._workers()
 
         def go_on(index: int, answers: tuple[Any, ...] | None) -> None:
             try:
@@ -231,42 +233,44 @@ class Lookups:
                 return
             pending[index], missing[index] = [None] * len(questions), len(questions)
             for place, question in enumerate(questions):
-                pool = askers if isinstance(question, Ask) else fetchers
-                pool.submit(self._answer_to, question, index, place, answered)
+                self._ask(question).add_done_callback(partial(answer, index, place))
+
+        def answer(index: int, place: int, future: Future[Any]) -> None:
+            answered.put((index, place, future))
 
         for index in range(len(plans)):
             go_on(index, None)
         while pending:
-            index, place, answer = answered.get()
-            if isinstance(answer, BaseException):
-                raise answer
-            pending[index][place] = answer
+            index, place, future = answered.get()
+            pending[index][place] = future.result()  # an error of the resolver is raised here
             missing[index] -= 1
             if not missing[index]:
                 go_on(index, tuple(pending.pop(index)))
         return results
 
-    def _workers(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
-        """Return this process's threads: a forked child has none of its parent's."""
-        with self._lock:
-            if self._pools is None or self._pools[0] != os.getpid():
-                askers = ThreadPoolExecutor(WORKERS, "requiretls-lookup")
-                fetchers = ThreadPoolExecutor(FETCHERS, "requiretls-lookup-fetch")
-                self._pools = os.getpid(), askers, fetchers
-            return self._pools[1:]
+    def _ask(self, question: Question) -> Future[Any]:
+        """Have a question answered in another thread.
 
-    def _answer_to(
-        self,
-        question: Question,
-        index: int,
-        place: int,
-        answered: queue.SimpleQueue[tuple[int, int, Any]],
-    ) -> None:
-        try:
-            answer: Any = self._answer(question)
-        except BaseException as error:  # raised where the plan is driven
-            answer = error
-        answered.put((index, place, answer))
+        Those who want the same policy in this process wait for one fetch, and hold no thread
+        meanwhile.
+        """
+        with self._lock:
+            askers, fetchers = self._workers()
+            if isinstance(question, Ask):
+                return askers.submit(self._answer, question)
+            flight = self._flights.get(question.domain)
+            if flight is None:
+                flight = self._flights[question.domain] = fetchers.submit(self._answer, question)
+                flight.add_done_callback(lambda _: self._flights.pop(question.domain, None))
+            return flight
+
+    def _workers(self) -> tuple[ThreadPoolExecutor, ThreadPoolExecutor]:
+        """Return this process's threads, made under the lock; a forked child has none yet."""
+        if self._pools is None or self._pools[0] != os.getpid():
+            askers = ThreadPoolExecutor(WORKERS, "requiretls-lookup")
+            fetchers = ThreadPoolExecutor(FETCHERS, "requiretls-lookup-fetch")
+            self._pools, self._flights = (os.getpid(), askers, fetchers), {}
+        return self._pools[1:]
 
     def _answer(self, question: Question) -> Answer | Fetched:
         if isinstance(question, Ask):

@@ -8,14 +8,23 @@ qualifies, with QUIT to those that do not. What qualifies is decided elsewhere: 
 from __future__ import annotations
 
 import smtplib
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from requiretls_client import dane, errors, syntax, tls
 from requiretls_client.connection import USABLE, Blocked, Connection
 from requiretls_client.facts import HostFacts, PathFacts, RouteFacts, TLSFacts
-from requiretls_client.path import combine, judge_domain, judge_host, need, refuse, rungs
+from requiretls_client.path import (
+    Wish,
+    combine,
+    judge_domain,
+    judge_host,
+    need,
+    refuse,
+    rungs,
+)
 from requiretls_client.policy import judge_session
 from requiretls_client.replies import enhanced_status
 from requiretls_client.reports import Attempt
@@ -29,19 +38,7 @@ if TYPE_CHECKING:
 
     Session = TypeVar("Session", bound=SMTP)
 
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What the message asks of the way: RFC 8689 s4.2.1, s4.2.2, or neither."""
-
-    require_tls: bool = False
-    tls_optional: bool = False
-    null_path: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse both at once."""
-        if self.require_tls and self.tls_optional:
-            raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
+WALK_SECONDS = 900.0  # after which no further address is tried: no domain holds anyone for hours
 
 
 class Walk:
@@ -75,6 +72,7 @@ class Walk:
 
         Who takes one closes it; asking for the next one says that this one would not do.
         """
+        deadline = time.monotonic() + WALK_SECONDS
         finding = judge_domain(self._route)
         if not finding.ok:
             self._note(HostFacts(""), None, self._refusal(None, [finding]))
@@ -86,6 +84,9 @@ class Walk:
                 self._note(host, None, self._refusal(path, findings))
                 continue
             for address in host.addresses:
+                if time.monotonic() > deadline:
+                    self._note(host, address, self._refusal(path, [*findings, _too_late(host)]))
+                    return
                 smtp, verdict = self._climb_down(path, address, findings)
                 self._note(host, address, verdict)
                 if smtp is not None:
@@ -121,30 +122,35 @@ class Walk:
         policy failure is noted).
         """
         failed: list[Finding] = []
-        verdict: Verdict | None = None
-        wish = self._wish
-        for rung in rungs(path, require_tls=wish.require_tls, tls_optional=wish.tls_optional):
+        left = list(rungs(path, self._wish))
+        while True:
             smtp = self._make()
-            smtp._path = replace(path, rung=rung)
-            smtp._session_requires, smtp._session_optional = wish.require_tls, wish.tls_optional
+            smtp._path = replace(path, rung=left.pop(0))
+            smtp._session_requires = self._wish.require_tls
+            smtp._session_optional = self._wish.tls_optional
             try:
-                verdict = self._try(smtp, smtp._path, address)
+                verdict, blocked = self._try(smtp, smtp._path, address, clear="clear" in left)
             except BaseException as error:
                 smtp.close()
                 if not isinstance(error, OSError):
                     raise
                 found = unreachable(path.host.name, address, error)
-                verdict = self._refusal(path, [*findings, found])
-                if found.step == "connect":
-                    break  # no other rung can help
+                return None, self._refusal(path, [*findings, found])
             if verdict.allowed:
                 return smtp, replace(verdict, findings=(*failed, *verdict.findings))
             failed += [replace(each, status=None) for each in verdict.findings if not each.ok]
-        assert verdict is not None  # noqa: S101 - there is a rung at least
-        return None, verdict
+            if blocked is not None and blocked.kind != "certificate":
+                left = [rung for rung in left if rung == "clear"]  # TLS itself does not work there
+            if not left:
+                return None, verdict
 
-    def _try(self, smtp: SMTP, path: PathFacts, address: str) -> Verdict:
+    def _try(
+        self, smtp: SMTP, path: PathFacts, address: str, *, clear: bool
+    ) -> tuple[Verdict, Blocked | None]:
         """Bring one connection to where a message may leave, or leave it with QUIT.
+
+        Args:
+            clear: whether it may go on in clear text where STARTTLS is not offered.
 
         Raises:
             OSError: it could not be reached, or broke before TLS was tried.
@@ -159,7 +165,7 @@ class Walk:
             smtp._leave()
             smtp._path_context = tls.anchor_context(trusted)
             blocked = self._open(smtp, path, address)
-        if blocked is not None and blocked.kind == "not_offered" and self._may_be_clear(path):
+        if blocked is not None and blocked.kind == "not_offered" and clear:
             smtp._path = replace(path, rung="clear")  # on this very connection
         verdict = judge_session(
             smtp._facts(blocked.obstacle() if blocked else None),
@@ -168,12 +174,7 @@ class Walk:
         )
         if not verdict.allowed:
             smtp._leave(usable=blocked is None or blocked.kind in USABLE)
-        return verdict
-
-    def _may_be_clear(self, path: PathFacts) -> bool:
-        wish = self._wish
-        may = rungs(path, require_tls=wish.require_tls, tls_optional=wish.tls_optional)
-        return "clear" in may
+        return verdict, blocked
 
     def _open(self, smtp: SMTP, path: PathFacts, address: str) -> Blocked | None:
         """Connect, and go as far as the rung asks for; return what stood in the way of TLS."""
@@ -212,6 +213,7 @@ def first_session(
     **options: Any,
 ) -> Session:
     """Return a session with the first host of a domain that qualifies: ``SMTP.to_domain()``."""
+    syntax.check_connecting(port, options.get("timeout"), options.get("local_hostname"))
     if issubclass(cls, (smtplib.SMTP_SSL, smtplib.LMTP)):
         raise TypeError(f"mail hosts of a domain speak SMTP with STARTTLS, not {cls.__name__}")
     from requiretls_client.lookups import default_lookups
@@ -247,7 +249,12 @@ def connect_named(
             if dane.usable(path.host.tlsa):
                 smtp._path_name = smtp._server_hostname or need(path).sni
                 smtp._path_context = _context_of_named(smtp, path, source_address, address)
-            return smtp._connect(path.host.name, port, source_address, address)
+            reply = smtp._connect(path.host.name, port, source_address, address)
+            if smtp._in_tls():  # from the first byte: nothing but the greeting has been read
+                verdict = smtp._judge(require_tls=False)
+                if not verdict.allowed:
+                    smtp._refuse(verdict)
+            return reply
         except smtplib.SMTPException:
             raise
         except OSError as error:
@@ -314,7 +321,7 @@ def first_context(path: PathFacts, verifying: ssl.SSLContext) -> ssl.SSLContext:
     if wanted.pkix:
         return verifying
     known = dane.anchors(wanted.dane, ())
-    if known and all(record.usage == dane.TA for record in wanted.dane):
+    if known and len(known) == len(wanted.dane):  # every record holds its whole anchor
         return tls.anchor_context(known)
     return tls.encrypting_context()
 
@@ -327,6 +334,12 @@ def anchors_to_try(path: PathFacts, shown: TLSFacts) -> tuple[bytes, ...]:
     if dane.match(wanted.dane, shown, wanted.names).ok:
         return ()
     return dane.anchors(wanted.dane, shown.presented)
+
+
+def _too_late(host: HostFacts) -> Finding:
+    text = f"{host.name} was not tried any more: the others took {WALK_SECONDS:g} s"
+    later = "try again later"
+    return Finding("connect", False, text, "RFC 5321 s4.5.4.1", later, host.name, "4.4.1")
 
 
 def unreachable(host: str, address: str, error: OSError) -> Finding:

@@ -10,22 +10,45 @@ readings of what these leave open stand in ``docs/standards.rst``.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from requiretls_client import dane, mtasts
-from requiretls_client.facts import TLSA, HostFacts, PathFacts, RouteFacts, StoredPolicy
+from requiretls_client import dane, mtasts, syntax
+from requiretls_client.facts import (
+    FAILED,
+    TLSA,
+    HostFacts,
+    PathFacts,
+    RouteFacts,
+    StoredPolicy,
+)
 from requiretls_client.route import is_null_mx
 from requiretls_client.verdict import Finding, Verdict
 
 _STEP2 = "RFC 8689 s4.2.1 step 2"
-_FAILED = frozenset({"servfail", "timeout", "broken"})
 _LATER = "try again later"
 _HAVE_SIGNED = (
     "have the domain publish an MTA-STS policy (RFC 8461) or sign its zone with DNSSEC, or send "
     "without require_tls"
 )
+_MEND_POLICY = "have the domain bring its MX records and its policy together, and try again later"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a message asks of the way: RFC 8689 s4.2.1, s4.2.2, or neither.
+
+    ``null_path``: its reverse path is empty, so that the keyword may be missing (s5).
+    """
+
+    require_tls: bool = False
+    tls_optional: bool = False
+    null_path: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse both at once."""
+        if self.require_tls and self.tls_optional:
+            raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +88,19 @@ def need(path: PathFacts) -> Need:
     return Need(usable, enforced or not usable, sni, tuple(dict.fromkeys(filter(None, names))))
 
 
-def rungs(path: PathFacts, *, require_tls: bool, tls_optional: bool) -> tuple[str, ...]:
+def rungs(path: PathFacts, wish: Wish) -> tuple[str, ...]:
     """Return what a connection may be held to, best first; each failure goes one rung down.
+
+    With ``require_tls`` nothing but ``verified``; with ``TLS-Required: No`` verified first, then
+    anything (RFC 8689 s4.2.2); otherwise what the domain's own policies leave.
 
     Args:
         path: the host; its own ``rung`` is not read.
-        require_tls: nothing but ``verified``.
-        tls_optional: ``TLS-Required: No``: verified first, then anything (RFC 8689 s4.2.2).
+        wish: what the message asks.
     """
-    if require_tls:
+    if wish.require_tls:
         return ("verified",)
-    if tls_optional:
+    if wish.tls_optional:
         return "verified", "encrypted", "clear"
     if dane.usable(path.host.tlsa) or _enforced(path.route):
         return ("verified",)
@@ -108,7 +133,7 @@ def judge_domain(route: RouteFacts) -> Finding:
     if mx is None or route.hosts:
         text = f"{len(route.hosts)} mail host(s) of {domain} found"
         return Finding("domain", True, text, "RFC 5321 s5.1")
-    if mx.outcome in _FAILED:
+    if mx.outcome in FAILED:
         text = f"the MX records of {domain} could not be had: {mx.problem}"
         return Finding("dns", False, text, "RFC 7672 s2.1.2", _LATER, status="4.4.3")
     if mx.outcome == "nxdomain":
@@ -149,7 +174,7 @@ def _name(path: PathFacts) -> Finding:
     """Is the host's name authenticated (table A; ids RT-03, A1 to A12)?"""
     route, host = path.route, path.host
     mx, domain, name = route.mx, route.domain, path.host.name
-    if is_address(name):
+    if syntax.is_address(name):
         text = f"{name} is an address, and no name that a certificate could be held against"
         fix = "write the address with a domain, or send without require_tls"
         return Finding("mx", False, text, _STEP2, fix, name, "5.7.10")
@@ -180,7 +205,9 @@ def _unproved(route: RouteFacts, host: HostFacts, stored: StoredPolicy | None) -
         fix = "use a validating resolver on this machine, or Resolver(trust_ad=True); or " + fix
     if stored:
         text = f"{signed}, and the domain's MTA-STS policy {_about(stored)} does not list the host"
-        return Finding("mx", False, text, _STEP2, fix, host.name, "5.7.10")
+        if stored.policy.mode == "enforce":  # that alone bars the host, until the two agree
+            return Finding("mta_sts", False, text, _STEP2, _MEND_POLICY, host.name, "5.7.10")
+        return Finding("mx", False, text, _STEP2, _MEND_POLICY, host.name, "5.7.10")
     if policy.failed:
         text = f"{signed}, and whether an MTA-STS policy lists it is unknown: {policy.problem}"
         status = "4.4.3" if policy.failed == "dns" else "4.7.5"
@@ -199,8 +226,7 @@ def _policy_mismatch(path: PathFacts) -> Finding | None:
     text = f"the MTA-STS policy of {path.route.domain} {_about(stored)} does not list {name}"
     if stored.policy.mode == "testing":
         return Finding("mta_sts", True, text, "RFC 8461 s5", host=name)
-    fix = "have the domain bring its MX records and its policy together, and try again later"
-    return Finding("mta_sts", False, text, "RFC 8461 s5", fix, name, "5.7.10")
+    return Finding("mta_sts", False, text, "RFC 8461 s5", _MEND_POLICY, name, "5.7.10")
 
 
 def _address(host: HostFacts) -> Finding:
@@ -226,7 +252,7 @@ def _tlsa(path: PathFacts) -> Finding:
     usable = len(dane.usable(host.tlsa))
     if host.tlsa:
         text = f"{host.tlsa_base} has {len(host.tlsa)} TLSA record(s), {usable} of them usable"
-    elif is_address(host.name):
+    elif syntax.is_address(host.name):
         text = "DANE does not apply to an address"
     elif not route.trusted:
         text = f"DANE: not evaluated (resolver not trusted: {route.trust_reason})"
@@ -250,15 +276,6 @@ def _counting(route: RouteFacts) -> StoredPolicy | None:
 
 def _about(stored: StoredPolicy) -> str:
     return f"(id {stored.policy_id}, mode {stored.policy.mode})"
-
-
-def is_address(name: str) -> bool:
-    """Tell an IP address from a host name."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 # -- all hosts together --------------------------------------------------------------------------

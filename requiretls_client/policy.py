@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from requiretls_client.facts import PathFacts, SessionFacts, TLSFacts
+from requiretls_client.syntax import is_address
 from requiretls_client.verdict import Finding, Verdict
 
 KEYWORD = "REQUIRETLS"
@@ -27,6 +28,8 @@ _USE_CONTEXT = (
     "give the server a certificate for that name, or say server_hostname= for the name that it "
     "has, or context= for the authority that signed it"
 )
+_HAVE_STARTTLS = "have STARTTLS enabled on the mail host, or send without require_tls"
+_STRICT_SESSION = "this session was made for ordinary mail: use to_domain(..., require_tls=True)"
 _HAVE_CERTIFICATE = (
     "have the mail host's certificate repaired (a trusted authority, the name of the MX record), "
     "or say Lookups(trust=...) for the authority that signed it"
@@ -194,13 +197,16 @@ def _why_no_tls(facts: SessionFacts) -> tuple[str, str]:
         return text, "have the server's TLS brought up to date"
     if obstacle is None:
         text = f"TLS to {host} is not up"
+        if _is_mail_host(facts):
+            return text, _STRICT_SESSION
         return text, "sending with require_tls=True starts it; so does starttls()"
     match obstacle.kind:
         case "no_name":
             text = f"there is no name to verify for {host}, so TLS would prove nothing"
             return text, "say server_hostname= for the name that its certificate has"
         case "not_offered":
-            return f"{host} does not offer STARTTLS", _TRY_TLS_PORT
+            fix = _HAVE_STARTTLS if _is_mail_host(facts) else _TRY_TLS_PORT
+            return f"{host} does not offer STARTTLS", fix
         case "refused":
             return f"{host} refused STARTTLS: {obstacle.text}", _retry(obstacle.temporary)
         case "injected":
@@ -235,7 +241,21 @@ def _certificate(facts: SessionFacts) -> Finding:
     if problem is None:
         text = f"the certificate was verified for {facts.host}"
         return Finding("certificate", True, text, _STEP4, host=facts.host)
-    return _not_verified(facts, problem, _OWN_HANDSHAKE if facts.foreign_tls else _USE_CONTEXT)
+    return _not_verified(facts, problem, _fix_certificate(facts))
+
+
+def _fix_certificate(facts: SessionFacts) -> str:
+    if facts.foreign_tls:
+        return _OWN_HANDSHAKE
+    if not _is_mail_host(facts):
+        return _USE_CONTEXT
+    assert facts.path is not None  # noqa: S101 - for the type checker
+    return _HAVE_CERTIFICATE if facts.path.rung == "verified" else _STRICT_SESSION
+
+
+def _is_mail_host(facts: SessionFacts) -> bool:
+    """Tell a host that a domain's DNS led to from a server that the caller named."""
+    return facts.path is not None and facts.path.rung != "named"
 
 
 def _certificate_on_path(facts: SessionFacts, tls: TLSFacts, path: PathFacts) -> Finding:
@@ -252,8 +272,7 @@ def _certificate_on_path(facts: SessionFacts, tls: TLSFacts, path: PathFacts) ->
     if wanted.pkix:
         problem = _why_not_verified(facts.host, tls)
         if problem is not None:
-            fix = _USE_CONTEXT if path.rung == "named" else _HAVE_CERTIFICATE
-            return _not_verified(facts, problem, fix)
+            return _not_verified(facts, problem, _fix_certificate(facts))
         texts.append(f"the certificate was verified for {facts.host}")
     return Finding("certificate", True, " and ".join(texts), _STEP4, host=facts.host)
 
@@ -271,25 +290,33 @@ def _why_not_verified(host: str, tls: TLSFacts) -> str | None:
         return "the SSL context did not ask for a trusted chain (verify_mode)"
     if not tls.check_hostname:
         return "the SSL context did not compare the name (check_hostname)"
-    if tls.server_hostname != host:
+    if tls.server_hostname != host and not _also_names(tls, host):
         return f"the handshake verified {tls.server_hostname or 'no name'} instead"
     if tls.session_reused:
         return "the TLS session was resumed, so no certificate was presented"
     # RFC 9525 s2: a CN is no identity. OpenSSL reads it unless there is a SAN of the kind asked.
-    kind = "IP Address" if _is_address(host) else "DNS"
+    kind = "IP Address" if is_address(host) else "DNS"
     if tls.common_name_allowed and kind not in tls.san_kinds:
         return "it names the server only in its common name, which RFC 9525 s2 does not accept"
     return None
 
 
+def _also_names(tls: TLSFacts, host: str) -> bool:
+    """Tell whether the certificate names the host beside the name that was sent.
+
+    SNI is the TLSA base domain (RFC 7672 s8.1), which may be what the MX name is a CNAME for,
+    while MTA-STS wants the MX name itself (RFC 8461 s4.2).
+    """
+    if not tls.names:
+        return False
+    from requiretls_client.dane import name_matches
+
+    return any(name_matches(name, host) for name in tls.names)
+
+
 def _server(facts: SessionFacts) -> str:
     """Return the name for a text; a Unix socket without server_hostname has none."""
     return facts.host or "the server"
-
-
-def _is_address(host: str) -> bool:
-    """Tell an IP address from a DNS name; the reference name is one of the two."""
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 def _requiretls(facts: SessionFacts, *, null_path: bool) -> Finding:

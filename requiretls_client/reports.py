@@ -14,8 +14,6 @@ from requiretls_client.verdict import Finding, Verdict
 DELIVERY_SCHEMA = "requiretls-delivery/1"
 CHECK_SCHEMA = "requiretls-check/1"
 
-STATES = ("delivered", "refused", "deferred", "unknown")
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -46,11 +44,13 @@ class RecipientResult:
 
     Attributes:
         address: as the caller wrote it.
-        state: ``delivered`` (a server took it), ``refused`` (it never will), ``deferred`` (it may
-            later) or ``unknown`` (the connection was lost after the message had left).
+        state: ``delivered`` (a server took it), ``refused`` (it will not, or a condition does not
+            hold), ``deferred`` (not now) or ``unknown`` (the connection was lost after the message
+            had left).
         code: basic status code, such as 250 or 550; None where the state is ``unknown``.
         status: enhanced status code, such as ``5.7.30``, or None.
-        temporary: whether trying again later makes sense.
+        temporary: whether trying again later makes sense. It may also of a refusal: what fails a
+            published policy is to be tried again (RFC 8461 s5, RFC 7672 s2.2).
         text: the server's reply, or what stood in the way; for people.
         mx_host: the host that took or refused it; None where none was reached.
         mx_level: ``none``, ``mta_sts`` or ``dnssec``; None for an address literal.
@@ -78,6 +78,13 @@ class RecipientResult:
         where = f" by {self.mx_host}" if self.mx_host else ""
         codes = " ".join(str(each) for each in (self.code, self.status) if each)
         return f"{self.address}: {self.state}{where} ({codes or 'no answer'}): {self.text}"
+
+    @property
+    def fixes(self) -> tuple[str, ...]:
+        """What to change, where a condition decided and not a server's reply."""
+        if self.remote or self.state == "delivered":
+            return ()
+        return tuple(each.fix for each in self.findings if not each.ok and each.fix)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
@@ -117,9 +124,7 @@ class DeliveryReport:
         lines = []
         for result in self.recipients:
             lines.append(result.explain())
-            lines += [
-                f"  fix: {each.fix}" for each in result.findings if not each.ok and each.fix
-            ]
+            lines += [f"  fix: {fix}" for fix in result.fixes]
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:

@@ -52,10 +52,10 @@ class Resolver:
     def __init__(
         self,
         nameservers: Sequence[str] | None = None,
-        *,
         port: int | None = None,
         trust_ad: bool | None = None,
         timeout: float = 10.0,
+        *,
         tls_hostname: str | None = None,
         tls_context: ssl.SSLContext | None = None,
     ) -> None:

@@ -18,7 +18,15 @@ from itertools import zip_longest
 from typing import TypeAlias, TypeVar
 
 from requiretls_client import mtasts, syntax
-from requiretls_client.facts import MX, TLSA, Answer, HostFacts, PolicyFacts, StoredPolicy
+from requiretls_client.facts import (
+    FAILED,
+    MX,
+    TLSA,
+    Answer,
+    HostFacts,
+    PolicyFacts,
+    StoredPolicy,
+)
 
 MAX_HOSTS = 20  # a domain with more has its least preferred ones ignored
 MAX_ADDRESSES = 8  # of one host; RFC 5321 s5.1 asks for two at least
@@ -28,7 +36,6 @@ REFRESH = 86400.0  # seconds after which a policy is fetched anew, whatever its 
 
 # RFC 6761, 6762, 7686: never in the public DNS, so nobody is asked about them.
 _SPECIAL = frozenset({"invalid", "onion", "local", "localhost"})
-_FAILED = frozenset({"servfail", "timeout", "broken"})
 
 Shuffle: TypeAlias = Callable[[list[MX]], None]
 
@@ -184,7 +191,7 @@ def is_host_name(name: str) -> bool:
         made = syntax.reference_name(name)
     except ValueError:
         return False
-    return made == name.lower() and not made.replace(".", "").isdigit() and ":" not in made
+    return made == name.lower() and not syntax.is_address(made)
 
 
 def tlsa_name(base: str, port: int) -> str:
@@ -214,7 +221,7 @@ def _addresses(
     """Put the answers for one host together; one family that fails leaves the other usable."""
     both = [each for each in answers if isinstance(each, Answer)]
     full = [each for each in both if each.outcome == "records"]
-    failed = [each for each in both if each.outcome in _FAILED]
+    failed = [each for each in both if each.outcome in FAILED]
     order = [
         str(address)
         for pair in zip_longest(*(each.records for each in full))
@@ -260,10 +267,21 @@ def is_global(address: str) -> bool:
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
         if ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if any(ip in network for network in _NOT_GLOBAL):
+            return False
     return ip.is_global and not ip.is_multicast and (inner is None or inner.is_global)
 
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
+# What ipaddress calls global, or does from some version of Python on: IPv4-compatible and
+# IPv4-translated addresses (RFC 4291 s2.5.5.1, RFC 2765), site-local (RFC 3879), local NAT64 (RFC
+# 8215), documentation (RFC 9637), segment routing (RFC 9602).
+_NOT_GLOBAL = [
+    ipaddress.ip_network(each)
+    for each in (
+        "::/96", "::ffff:0:0:0/96", "fec0::/10", "64:ff9b:1::/48", "3fff::/20", "5f00::/16"
+    )
+]  # fmt: skip
 
 
 def _with_tlsa(
@@ -273,7 +291,7 @@ def _with_tlsa(
     for base, answer in zip(bases, answers, strict=False):
         if not isinstance(answer, Answer):
             continue
-        if answer.outcome in _FAILED:
+        if answer.outcome in FAILED:
             return replace(host, tlsa_base=base, tlsa_problem=answer.problem)
         records = tuple(each for each in answer.records if isinstance(each, TLSA))
         if records and answer.status == "secure":
@@ -314,7 +332,7 @@ def find_policy(
         refresh or now - held.fetched >= min(REFRESH, held.policy.max_age / 2)
     )
     wanted = published or (held.policy_id if held and due else None)
-    lost = "dns" if txt.outcome in _FAILED else ""
+    lost = "dns" if txt.outcome in FAILED else ""
     kept = PolicyFacts(held, "cached" if held else "none", problem, lost)
     if wanted is None or (held and wanted == held.policy_id and not due):
         return kept
@@ -340,7 +358,7 @@ def in_force(stored: StoredPolicy, now: float) -> bool:
 
 def _published_id(txt: Answer) -> tuple[str | None, str]:
     """Return the policy id in the DNS, and what is wrong where there is none."""
-    if txt.outcome in _FAILED:
+    if txt.outcome in FAILED:
         return None, txt.problem
     try:
         return mtasts.policy_id(str(record) for record in txt.records), ""

@@ -78,7 +78,8 @@ class SMTP(Connection):
         server_hostname: the name to verify and to send as SNI, when it is not ``host``.
         lookups: a :class:`~requiretls_client.lookups.Lookups`; with it the server's addresses and
             TLSA records are looked up first, and secure TLSA records bind its certificate (RFC
-            7672 s3.1.3, RFC 7673). No MX record is looked up: the host is the server.
+            7672 s3.1.3, RFC 7673). No MX record is looked up: the host is the server. Where such
+            records exist they decide instead of ``context``, which is not used then.
         allow_cleartext_auth: let ``login()`` go out without verified TLS. On loopback and Unix
             sockets it always may; with ``require_tls`` it never does.
 
@@ -127,8 +128,6 @@ class SMTP(Connection):
         self.context = context
         if host:
             self._connect_or_close(host, port)
-
-    _session_optional = False  # to_domain(tls_optional=True)
 
     @classmethod
     def to_domain(
@@ -462,7 +461,11 @@ class SMTP(Connection):
             self.ehlo_or_helo_if_needed()
             mail_options = content.mail_options(msg, mail_options, self.has_extn)
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
-            refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+            self._field_is_in = tls_optional or optional
+            try:
+                refused = super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+            finally:
+                self._field_is_in = False
             self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
         self._delivered = True
         return refused

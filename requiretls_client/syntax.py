@@ -208,7 +208,7 @@ def reference_name(host: str, argument: str = "host") -> str:
         ValueError: neither of the two.
     """
     _refuse_control(host, argument)
-    if ":" in host or host.replace(".", "").isdigit():
+    if is_address(host):
         import ipaddress
 
         try:
@@ -227,6 +227,46 @@ def reference_name(host: str, argument: str = "host") -> str:
     return name
 
 
+def is_address(name: str) -> bool:
+    """Tell an IP address, in canonical form or about to be refused, from a DNS name."""
+    return ":" in name or name.replace(".", "").isdigit()
+
+
+def check_port(port: int) -> None:
+    """Refuse what is no TCP port to connect to.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: not from 1 to 65535.
+    """
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port must be an int, not {type(port).__name__}")
+    if not 0 < port < 65536:
+        raise ValueError("port must be from 1 to 65535")
+
+
+def check_connecting(port: int, timeout: object, local_hostname: str | None = None) -> None:
+    """Refuse what nobody could connect with, before anything is looked up.
+
+    Args:
+        port: of the mail hosts.
+        timeout: seconds; what is no number is smtplib's sentinel for "not given".
+        local_hostname: name for EHLO, or None.
+
+    Raises:
+        TypeError: ``port`` or ``timeout`` of a wrong type.
+        ValueError: a bad one of the three.
+    """
+    check_port(port)
+    if isinstance(timeout, (str, bytes, bool)):
+        raise TypeError(f"timeout must be a number, not {type(timeout).__name__}")
+    if isinstance(timeout, (int, float)) and not timeout > 0:
+        raise ValueError("timeout must be more than 0 seconds")
+    if local_hostname is not None:
+        _refuse_control(local_hostname, "local_hostname")
+        check_ehlo_name(local_hostname)
+
+
 def mail_domain(text: str, argument: str = "domain") -> str:
     """Return the one form of a recipient domain: A-label, or an address literal as RFC 5321 has it.
 
@@ -237,7 +277,7 @@ def mail_domain(text: str, argument: str = "domain") -> str:
         address = literal_address(text, argument)
         return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
     name = reference_name(text, argument)
-    if ":" in name or name.replace(".", "").isdigit():
+    if is_address(name):
         raise ValueError(f"{argument} is an address without brackets, and no domain")
     return name
 

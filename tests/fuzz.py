@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Generated replies and whole sessions against the client, in any number.
+"""Generated replies, sessions and domains against the client, in any number.
 
 usage: tests/fuzz.py KIND [N] [--seed SEED] [--first FIRST] [--jobs JOBS]
 
@@ -7,8 +7,10 @@ KIND is one of
 
   replies   byte streams through replies.Parser, against a reference; 1,000,000 by default
   sessions  jobs of a client against servers that misbehave at random; 50,000
+  domains   deliveries to a domain whose DNS, TLSA records and policy are anything; 20,000
   diff      well-behaved sessions, spoken by smtplib and by us (test_diff.py); 5,000
   leaks     failed and good sends, N of each (test_leaks.py); 10,000
+  faults    each call of five deliveries fails, in each way (test_lookup_faults.py); all
 
 A case depends on the seed and its number alone, and the tests of CI run some of them. What fails
 is printed with the arguments that repeat it. Exit status 0 only if nothing failed.
@@ -20,6 +22,7 @@ import argparse
 import functools
 import gc
 import itertools
+import logging
 import os
 import random
 import re
@@ -533,7 +536,19 @@ def diff(rng):
     return test_diff.compare(rng)
 
 
-CASES = {"replies": (replies, 1_000_000), "sessions": (sessions, 50_000), "diff": (diff, 5_000)}
+def domains(rng):
+    """Try one delivery to a domain in a world that is anything."""
+    import fuzz_domains
+
+    return fuzz_domains.try_domain(rng)
+
+
+CASES = {
+    "replies": (replies, 1_000_000),
+    "sessions": (sessions, 50_000),
+    "domains": (domains, 20_000),
+    "diff": (diff, 5_000),
+}
 
 
 def held():
@@ -578,17 +593,22 @@ def work(kind, seed, numbers):
 def main(arguments):
     """Run what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n")[1].removeprefix("usage: "))
-    parser.add_argument("kind", choices=[*CASES, "leaks"])
+    parser.add_argument("kind", choices=[*CASES, "leaks", "faults"])
     parser.add_argument("count", nargs="?", type=int)
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     asked = parser.parse_args(arguments)
     started = time.monotonic()
+    logging.getLogger("requiretls_client").addHandler(logging.NullHandler())  # it warns a lot
     if asked.kind == "leaks":
         import test_leaks
 
         seen, failures = test_leaks.report(asked.count or 10_000)
+    elif asked.kind == "faults":
+        import test_lookup_faults
+
+        seen, failures = test_lookup_faults.report(asked.count)
     else:
         seen, failures = spread(asked, asked.count or CASES[asked.kind][1])
     for name, number in seen.most_common():

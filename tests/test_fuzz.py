@@ -7,6 +7,7 @@ import pytest
 
 REPLIES = 10_000  # streams for each seed
 SESSIONS = 600
+DOMAINS = 150
 
 
 @pytest.mark.parametrize("seed", ["8689", "5321"])
@@ -23,6 +24,16 @@ def test_sessions():
         fuzz.try_case("sessions", "8689", number)
     after = fuzz.held()
     assert after[1:] == before[1:], "files and threads"
+
+
+def test_domains():
+    """H to K: whatever the DNS and the web say, no host gets a message that nothing vouches for."""
+    fuzz.try_case("domains", "8689", DOMAINS)
+    before = fuzz.held()
+    seen = [fuzz.try_case("domains", "8689", number) for number in range(DOMAINS)]
+    after = fuzz.held()
+    assert after[1:] == before[1:], "files and threads"
+    assert sum(each.startswith("delivered") for each in seen) > DOMAINS / 10
 
 
 @pytest.mark.parametrize(

@@ -165,9 +165,9 @@ def test_what_tls_must_prove(made, dane, pkix, ordinary):
     """Table B: DANE, PKIX or both; and how far down ordinary mail may go."""
     wanted = path.need(made)
     assert (bool(wanted.dane), wanted.pkix) == (dane, pkix)
-    assert path.rungs(made, require_tls=True, tls_optional=False) == VERIFIED
-    assert path.rungs(made, require_tls=False, tls_optional=True) == LADDER
-    assert path.rungs(made, require_tls=False, tls_optional=False) == ordinary
+    assert path.rungs(made, path.Wish(require_tls=True)) == VERIFIED
+    assert path.rungs(made, path.Wish(tls_optional=True)) == LADDER
+    assert path.rungs(made, path.Wish()) == ordinary
 
 
 @pytest.mark.parametrize(
