@@ -12,15 +12,24 @@ import os
 import smtplib
 import socket
 import ssl
+import sys
 
 from requiretls_client import errors, syntax
-from requiretls_client.wire import Wire
+from requiretls_client.starttls import (
+    USABLE,
+    Blocked,
+    Seen,
+    StartTLS,
+    check_context,
+    context_of_files,
+    facts_of,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from requiretls_client.facts import Obstacle, PathFacts, SessionFacts, TLSFacts
+    from requiretls_client.facts import PathFacts
     from requiretls_client.lookups import Lookups
     from requiretls_client.verdict import Verdict
 
@@ -29,50 +38,12 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
 
-# After these the session still understands QUIT; after the others its bytes mean nothing.
-USABLE = frozenset({"ehlo", "not_offered", "no_name", "refused"})
-
-
-class Seen:
-    """What this connection has shown. A new connection gets a new, empty one (RFC 3207 s4.2)."""
-
-    __slots__ = ("cleartext_login", "ehlo", "tls", "unclaimed_tls")
-
-    def __init__(self) -> None:
-        """Know nothing."""
-        self.tls: tuple[socket.socket, TLSFacts] | None = None  # our handshake, on that socket
-        self.ehlo: tuple[socket.socket, int, bytes] | None = None  # the reply, on that socket
-        self.cleartext_login = False  # AUTH went out without verified TLS
-        self.unclaimed_tls = False  # we started TLS; the caller's own starttls() may yet come
-
-
-class Blocked(Exception):
-    """TLS cannot be had on this connection; the cause, if any, is chained."""
-
-    def __init__(
-        self, kind: str, text: str, reply: Reply | None = None, *, temporary: bool = False
-    ) -> None:
-        """Take the fields of :class:`~requiretls_client.facts.Obstacle` and the raw reply."""
-        super().__init__(text)
-        self.kind, self.text, self.reply = kind, text, reply
-        self.temporary = temporary or bool(reply and 400 <= reply[0] < 500)
-
-    def obstacle(self) -> Obstacle:
-        """Return it as a fact for the judgement."""
-        from requiretls_client.facts import Obstacle
-
-        return Obstacle(self.kind, self.text, self.reply and self.reply[0], self.temporary)
-
-
-class Connection(Wire):
+class Connection(StartTLS):
     """The guarded wire under :class:`~requiretls_client.session.SMTP`; not used on its own."""
 
-    context: ssl.SSLContext | None = None
     _session_requires = False  # require_tls of the constructor
     _message_requires: bool | None = None  # of the message being sent; None outside of one
-    _server_hostname: str | None = None
     _allow_cleartext_auth = False
-    _seen = Seen()
     _session_optional = False  # to_domain(tls_optional=True)
     _field_is_in = False  # the message being sent has the TLS-Required field
     _delivered = False  # whether a message was taken on this connection
@@ -80,9 +51,6 @@ class Connection(Wire):
     _farewell: Reply | None = None  # the server's, for a caller who still says quit()
     _receipt: Verdict | Shown | None = None
     _lookups: Lookups | None = None
-    _path: PathFacts | None = None  # what was looked up about the host that is connected
-    _path_context: ssl.SSLContext | None = None  # what that asks for; goes before the caller's
-    _path_name = ""  # the name that it asks to be sent; goes before the host's
 
     @property
     def _requires(self) -> bool:
@@ -164,11 +132,6 @@ class Connection(Wire):
             self._seen = Seen()
             self._forget_ehlo()
 
-    def _forget_ehlo(self) -> None:
-        self.helo_resp = self.ehlo_resp = None
-        self.esmtp_features = {}
-        self.does_esmtp = False
-
     def _leave(self, *, usable: bool = True) -> None:
         """QUIT where the session still understands it, and close (RFC 8689 s4.2.1)."""
         reply = 221, b"2.0.0 the connection was closed"
@@ -191,15 +154,72 @@ class Connection(Wire):
             return reply
         return super().quit()
 
-    def _reference_name(self) -> str:
-        """Return the name that the caller meant: A-label or IP address; "" for a Unix socket."""
-        if self._path_name:
-            return self._path_name
-        if self._server_hostname is not None:
-            return self._server_hostname
-        if not self._host or self._host.startswith("/"):
-            return ""
-        return syntax.reference_name(self._host)
+    # -- STARTTLS ------------------------------------------------------------------------------
+
+    if sys.version_info >= (3, 12):
+
+        def starttls(self, *, context: ssl.SSLContext | None = None) -> Reply:
+            """Put the session into TLS, as smtplib does, and verify chain and name.
+
+            Where ``require_tls`` has started TLS already, the first call agrees and sends
+            nothing. After a failure the session is closed: nothing goes on in clear text.
+
+            Args:
+                context: None means the constructor's, else certifi's roots.
+
+            Returns:
+                Code and text of the reply to STARTTLS.
+
+            Raises:
+                SMTPNotSupportedError: STARTTLS is not offered, or TLS is already up.
+                SMTPResponseException: the server refused it.
+                TLSNotEstablished: the handshake failed; CertificateNotVerified when the
+                    certificate was the reason.
+                ValueError: the context does not verify, and the session requires it.
+            """
+            return self._starttls(context)
+
+    else:
+
+        def starttls(  # type: ignore[override]  # typeshed has the overloads
+            self,
+            keyfile: str | None = None,
+            certfile: str | None = None,
+            context: ssl.SSLContext | None = None,
+        ) -> Reply:
+            """Do the same with the arguments of Python 3.11, of which two are deprecated."""
+            return self._starttls(context_of_files(context, keyfile, certfile))
+
+    def _starttls(self, context: ssl.SSLContext | None) -> Reply:
+        check_context(context, self._session_requires or self._requires)
+        if self._seen.unclaimed_tls:
+            self._seen.unclaimed_tls = False
+            return 220, b"2.0.0 TLS is up since require_tls started it"
+        if isinstance(self.sock, ssl.SSLSocket):  # RFC 3207 s4.2 forbids a second time
+            raise smtplib.SMTPNotSupportedError("TLS is already up (RFC 3207 s4.2).")
+        self.ehlo_or_helo_if_needed()
+        if not self.has_extn("starttls"):
+            raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
+        try:
+            reply = self._start_tls(context or self.context)
+        except Blocked as blocked:
+            self._refuse_tls(blocked)
+        if self._path is not None:  # TLSA records bind the certificate, whoever starts TLS
+            verdict = self._judge(require_tls=False)
+            if not verdict.allowed:
+                self._refuse(verdict)
+        return reply
+
+    def _refuse_tls(self, blocked: Blocked) -> NoReturn:
+        """Raise for ordinary mail what smtplib would, and leave no usable session behind."""
+        if blocked.kind == "refused" and blocked.reply and not self._requires:
+            self._leave()
+            self._ended = "please run connect() first: the server refused STARTTLS"
+            raise smtplib.SMTPResponseException(*blocked.reply)
+        from requiretls_client.policy import judge_session
+
+        facts = self._facts(blocked.obstacle())
+        self._refuse(judge_session(facts, require_tls=self._requires), blocked)
 
     # -- the choke point -----------------------------------------------------------------------
 
@@ -308,51 +328,6 @@ class Connection(Wire):
 
     # -- facts and judgement -------------------------------------------------------------------
 
-    def ehlo(self, name: str = "") -> Reply:
-        """Send EHLO as smtplib does, and keep the reply with the socket that it came from.
-
-        Raises:
-            ValueError: the name has bad grammar.
-        """
-        syntax.check_ehlo_name(name or self.local_hostname)
-        self._seen.ehlo = None
-        code, reply = super().ehlo(name)
-        pipe = self._current_pipe()
-        if pipe is not None:
-            # As it came: smtplib strips the blanks that tell a keyword from something like it.
-            lines = pipe.last.lines if pipe.last else [reply]
-            self._seen.ehlo = pipe.sock, code, b"\n".join(lines)
-        return code, reply
-
-    def helo(self, name: str = "") -> Reply:
-        """Send HELO as smtplib does.
-
-        Raises:
-            ValueError: the name has bad grammar.
-        """
-        syntax.check_ehlo_name(name or self.local_hostname)
-        return super().helo(name)
-
-    def _current_ehlo(self) -> Reply | None:
-        """Return the reply to the EHLO that was sent on this very socket, or None."""
-        seen = self._seen.ehlo
-        return seen[1:] if seen and seen[0] is self.sock else None
-
-    def _facts(self, obstacle: Obstacle | None = None) -> SessionFacts:
-        """Return what the connection shows now; TLS that was shut down since is none."""
-        sock = self.sock if not isinstance(self.sock, ssl.SSLSocket) or self._in_tls() else None
-        return facts_of(self._host_meant(), self._seen, sock, self._path, obstacle)
-
-    def _host_meant(self) -> str:
-        """Return the name of the server for a verdict: the MX host, where one was looked up."""
-        if self._path is None or (self._path.rung == "named" and self._server_hostname):
-            return self._reference_name()
-        return self._path.host.name
-
-    def _in_tls(self) -> bool:
-        """Tell whether what we send now is encrypted."""
-        return isinstance(self.sock, ssl.SSLSocket) and self.sock.version() is not None
-
     def judge(self, *, require_tls: bool = True) -> Verdict:
         """Say whether this session, as it stands now, may carry a message. Sends nothing.
 
@@ -415,123 +390,6 @@ class Connection(Wire):
         if not verdict.allowed:
             self._refuse(verdict, blocked)
         return verdict
-
-    def _reach(self) -> Blocked | None:
-        """Go as far as EHLO inside TLS; return what stood in the way, or None."""
-        blocked: Blocked | None = None
-        try:
-            self._reach_ehlo_inside_tls()
-        except Blocked as found:
-            blocked = found
-        except errors.ReplyError as error:
-            blocked = Blocked("botched", str(error))
-            blocked.__cause__ = error
-        except smtplib.SMTPServerDisconnected as error:
-            blocked = Blocked("lost", syntax.printable(str(error)), temporary=True)
-            blocked.__cause__ = error
-        return blocked
-
-    def _reach_ehlo_inside_tls(self) -> None:
-        """EHLO, STARTTLS, EHLO: as much of it as is still to be done. Never HELO."""
-        if isinstance(self.sock, ssl.SSLSocket):
-            if not self._in_tls():
-                raise Blocked("lost", "TLS was shut down")
-        else:
-            if self._seen.cleartext_login:
-                return  # TLS would not mend that, and the verdict says so
-            code, reply = self._current_ehlo() or self.ehlo()
-            if code != 250:
-                raise Blocked("ehlo", _shown(code, reply), (code, reply))
-            if "STARTTLS" not in syntax.ehlo_keywords(reply):
-                raise Blocked("not_offered", "no STARTTLS keyword")
-            self._start_tls(self.context)
-            self._seen.unclaimed_tls = True
-        if self._current_ehlo() is None:
-            self.ehlo()
-
-    def _start_tls(self, context: ssl.SSLContext | None) -> Reply:
-        """Send STARTTLS, make the handshake, and forget what came before it (RFC 3207 s4.2).
-
-        Raises:
-            Blocked: why it did not come to verified or encrypted TLS. Nothing may be sent in
-                clear on this connection afterwards, but QUIT.
-        """
-        context = self._path_context or context
-        if context is None:
-            from requiretls_client.tls import default_context
-
-            context = default_context()
-        self._refuse_nameless(context)
-        try:
-            return self._switch_to_tls(context)
-        except Blocked:
-            raise
-        except BaseException:  # interrupted: nobody knows what the next bytes would mean
-            self.close()
-            raise
-
-    def _switch_to_tls(self, context: ssl.SSLContext) -> Reply:
-        code, reply = self.docmd("STARTTLS")
-        if code != 220:
-            raise Blocked("refused", _shown(code, reply), (code, reply))
-        if self._has_unread_bytes():
-            raise Blocked("injected", "clear text waited behind the reply to STARTTLS")
-        self.sock = self._handshake(context, self.sock)
-        self._forget_ehlo()
-        return code, reply
-
-    def _handshake(self, context: ssl.SSLContext, sock: socket.socket | None) -> ssl.SSLSocket:
-        """Make the handshake on ``sock`` and keep its facts with the socket that it gave."""
-        from requiretls_client import tls
-
-        self._refuse_nameless(context)
-        try:
-            wrapped, facts = tls.wrap(
-                context, sock, self._reference_name(), chain=self._path is not None
-            )
-        except ssl.SSLCertVerificationError as error:
-            raise Blocked("certificate", syntax.printable(error.verify_message)) from error
-        except ssl.SSLError as error:
-            raise Blocked("handshake", syntax.printable(str(error))) from error
-        except OSError as error:  # the network: a time-out, a reset
-            text = syntax.printable(str(error))
-            raise Blocked("handshake", text, temporary=True) from error
-        self._seen.tls = wrapped, facts
-        return wrapped
-
-    def _refuse_nameless(self, context: ssl.SSLContext) -> None:
-        if context.check_hostname and not self._reference_name():
-            raise Blocked("no_name", "there is no name to verify")
-
-
-def facts_of(
-    host: str,
-    seen: Seen,
-    sock: socket.socket | None,
-    path: PathFacts | None = None,
-    obstacle: Obstacle | None = None,
-) -> SessionFacts:
-    """Return what a connection has shown; only what its very socket showed counts."""
-    from requiretls_client.facts import SessionFacts
-
-    tls = seen.tls[1] if seen.tls and seen.tls[0] is sock else None
-    in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)
-    ehlo = seen.ehlo[1:] if in_tls and seen.ehlo and seen.ehlo[0] is sock else None
-    return SessionFacts(
-        host=host,
-        tls=tls,
-        foreign_tls=in_tls and tls is None,
-        obstacle=obstacle,
-        ehlo_code=ehlo[0] if ehlo else None,
-        keywords=syntax.ehlo_keywords(ehlo[1]) if ehlo and ehlo[0] == 250 else frozenset(),
-        cleartext_login=seen.cleartext_login,
-        path=path,
-    )
-
-
-def _shown(code: int, reply: bytes) -> str:
-    return f"{code} {syntax.printable(reply)}"
-
 
 def _send_close_notify(sock: ssl.SSLSocket) -> None:
     """Send the TLS close alert without waiting for the peer's (RFC 8314 s3.4)."""

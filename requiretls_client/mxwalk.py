@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from requiretls_client import dane, errors, syntax, tls
-from requiretls_client.connection import USABLE, Blocked, Connection
+from requiretls_client.connection import Connection
 from requiretls_client.facts import HostFacts, PathFacts, RouteFacts, TLSFacts
 from requiretls_client.path import (
     Wish,
@@ -28,6 +28,7 @@ from requiretls_client.path import (
 from requiretls_client.policy import judge_session
 from requiretls_client.replies import enhanced_status
 from requiretls_client.reports import Attempt
+from requiretls_client.starttls import USABLE, Blocked
 from requiretls_client.verdict import Finding, Verdict
 
 if TYPE_CHECKING:

@@ -12,18 +12,18 @@ import functools
 import smtplib
 import socket
 import ssl
-import sys
 from _thread import RLock
 
-from requiretls_client import header, syntax
-from requiretls_client.connection import Blocked, Connection, Seen
+from requiretls_client import syntax
+from requiretls_client.connection import Connection
 from requiretls_client.errors import DeliveryUnknown, ReplyError
+from requiretls_client.starttls import Seen, check_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from email.message import Message
-    from typing import Any, NoReturn, Self, TypeVar
+    from typing import Any, Self, TypeVar
 
     from requiretls_client.connection import Reply
     from requiretls_client.lookups import Lookups
@@ -104,7 +104,7 @@ class SMTP(Connection):
         allow_cleartext_auth: bool = False,
     ) -> None:
         """Take smtplib's arguments and ours; connect when ``host`` is given."""
-        _check_context(context, require_tls)
+        check_context(context, require_tls)
         self._session_requires = bool(require_tls)
         self._allow_cleartext_auth = bool(allow_cleartext_auth)
         if server_hostname is not None:
@@ -189,73 +189,6 @@ class SMTP(Connection):
         except smtplib.SMTPException:
             if args[0] is None and not self._delivered:
                 raise
-
-    # -- STARTTLS ------------------------------------------------------------------------------
-
-    if sys.version_info >= (3, 12):
-
-        def starttls(self, *, context: ssl.SSLContext | None = None) -> Reply:
-            """Put the session into TLS, as smtplib does, and verify chain and name.
-
-            Where ``require_tls`` has started TLS already, the first call agrees and sends
-            nothing. After a failure the session is closed: nothing goes on in clear text.
-
-            Args:
-                context: None means the constructor's, else certifi's roots.
-
-            Returns:
-                Code and text of the reply to STARTTLS.
-
-            Raises:
-                SMTPNotSupportedError: STARTTLS is not offered, or TLS is already up.
-                SMTPResponseException: the server refused it.
-                TLSNotEstablished: the handshake failed; CertificateNotVerified when the
-                    certificate was the reason.
-                ValueError: the context does not verify, and the session requires it.
-            """
-            return self._starttls(context)
-
-    else:
-
-        def starttls(  # type: ignore[override]  # typeshed has the overloads
-            self,
-            keyfile: str | None = None,
-            certfile: str | None = None,
-            context: ssl.SSLContext | None = None,
-        ) -> Reply:
-            """Do the same with the arguments of Python 3.11, of which two are deprecated."""
-            return self._starttls(context_of_files(context, keyfile, certfile))
-
-    def _starttls(self, context: ssl.SSLContext | None) -> Reply:
-        _check_context(context, self._session_requires or self._requires)
-        if self._seen.unclaimed_tls:
-            self._seen.unclaimed_tls = False
-            return 220, b"2.0.0 TLS is up since require_tls started it"
-        if isinstance(self.sock, ssl.SSLSocket):  # RFC 3207 s4.2 forbids a second time
-            raise smtplib.SMTPNotSupportedError("TLS is already up (RFC 3207 s4.2).")
-        self.ehlo_or_helo_if_needed()
-        if not self.has_extn("starttls"):
-            raise smtplib.SMTPNotSupportedError("STARTTLS extension not supported by server.")
-        try:
-            reply = self._start_tls(context or self.context)
-        except Blocked as blocked:
-            self._refuse_tls(blocked)
-        if self._path is not None:  # TLSA records bind the certificate, whoever starts TLS
-            verdict = self._judge(require_tls=False)
-            if not verdict.allowed:
-                self._refuse(verdict)
-        return reply
-
-    def _refuse_tls(self, blocked: Blocked) -> NoReturn:
-        """Raise for ordinary mail what smtplib would, and leave no usable session behind."""
-        if blocked.kind == "refused" and blocked.reply and not self._requires:
-            self._leave()
-            self._ended = "please run connect() first: the server refused STARTTLS"
-            raise smtplib.SMTPResponseException(*blocked.reply)
-        from requiretls_client.policy import judge_session
-
-        facts = self._facts(blocked.obstacle())
-        self._refuse(judge_session(facts, require_tls=self._requires), blocked)
 
     # -- login ---------------------------------------------------------------------------------
 
@@ -436,7 +369,7 @@ class SMTP(Connection):
             SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
             SMTPException: as smtplib.
         """
-        from requiretls_client import content
+        from requiretls_client import content, header
 
         self._receipt = None
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
@@ -484,6 +417,8 @@ class SMTP(Connection):
         Raises:
             ValueError: the call contradicts itself.
         """
+        from requiretls_client import header
+
         others, marked = syntax.split_mark(mail_options)
         required = header.wants_requiretls(
             call=require_tls, option=marked, session=self._requires, optional=optional
@@ -511,7 +446,7 @@ class SMTP(Connection):
         header, as smtplib does. Parts with long lines, and where the server wants it 8-bit ones,
         are encoded for the way, unless the message is signed.
         """
-        from requiretls_client import content
+        from requiretls_client import content, header
 
         self._receipt = None
         mail_options = syntax.checked_options(mail_options, "mail_options")
@@ -537,38 +472,6 @@ class SMTP(Connection):
                 mail_options = content.international_options(mail_options, self.has_extn)
             raw = serialised.form(mail_options, self.has_extn)
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
-
-
-def _check_context(context: ssl.SSLContext | None, required: bool) -> None:
-    """Refuse a context that cannot verify where it is handed over together with require_tls."""
-    if context is not None and required:
-        from requiretls_client.tls import verifies
-
-        if not verifies(context):
-            raise ValueError(
-                "require_tls needs an SSL context that verifies: verify_mode=CERT_REQUIRED and "
-                "check_hostname=True (RFC 8689 s4.2.1 step 4)"
-            )
-
-
-def context_of_files(
-    context: ssl.SSLContext | None, keyfile: str | None, certfile: str | None
-) -> ssl.SSLContext | None:
-    """Turn smtplib's old arguments (Python 3.11) into a context that verifies."""
-    if keyfile is None and certfile is None:
-        return context
-    if context is not None:
-        raise ValueError("context and keyfile or certfile arguments are mutually exclusive")
-    import warnings
-
-    warnings.warn(
-        "keyfile and certfile are deprecated, use a custom context instead", DeprecationWarning, 3
-    )
-    from requiretls_client.tls import certifi_context
-
-    made = certifi_context()
-    made.load_cert_chain(certfile, keyfile)  # type: ignore[arg-type]
-    return made
 
 
 def _warn_stricter_wins() -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from requiretls_client.connection import Blocked
 from requiretls_client.session import (
     DEFAULT_TIMEOUT,
     SMTP,
     StockSSL,
-    context_of_files,
 )
+from requiretls_client.starttls import Blocked, context_of_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -55,7 +55,7 @@ class Pipe:
 
 
 class Wire(smtplib.SMTP):
-    """The wire under :class:`~requiretls_client.connection.Connection`; not used on its own."""
+    """The wire under :class:`~requiretls_client.starttls.StartTLS`; not used on its own."""
 
     _pipe: Pipe | None = None
 

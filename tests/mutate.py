@@ -35,7 +35,7 @@ MUTATIONS = [
     ),
     (
         'name-is-the-one-meant', 'policy',
-        'if tls.server_hostname != host:',
+        'if tls.server_hostname != host and not _also_names(tls, host):',
         'if False:',
     ),
     (
@@ -244,17 +244,17 @@ MUTATIONS = [
         'elif False:',
     ),
     (
-        'tls-of-this-socket', 'connection',
+        'tls-of-this-socket', 'starttls',
         'if seen.tls and seen.tls[0] is sock else None',
         'if seen.tls else None',
     ),
     (
-        'ehlo-of-this-socket', 'connection',
+        'ehlo-of-this-socket', 'starttls',
         'and seen.ehlo and seen.ehlo[0] is sock else None',
         'and seen.ehlo else None',
     ),
     (
-        'ehlo-inside-tls', 'connection',
+        'ehlo-inside-tls', 'starttls',
         'return seen[1:] if seen and seen[0] is self.sock else None',
         'return seen[1:] if seen else None',
     ),
@@ -269,27 +269,27 @@ MUTATIONS = [
         '            self._forget_ehlo()\n',
     ),
     (
-        'forget-at-starttls', 'connection',
+        'forget-at-starttls', 'starttls',
         '        self._forget_ehlo()\n        return code, reply',
         '        return code, reply',
     ),
     (
-        '220-only', 'connection',
+        '220-only', 'starttls',
         '        if code != 220:\n            raise Blocked',
         '        if code >= 500:\n            raise Blocked',
     ),
     (
-        'no-helo', 'connection',
+        'no-helo', 'starttls',
         '            if code != 250:\n                raise Blocked("ehlo"',
         '            if False:\n                raise Blocked("ehlo"',
     ),
     (
-        'starttls-offered', 'connection',
+        'starttls-offered', 'starttls',
         'if "STARTTLS" not in syntax.ehlo_keywords(reply):',
         'if False:',
     ),
     (
-        'injected', 'connection',
+        'injected', 'starttls',
         'if self._has_unread_bytes():',
         'if False:',
     ),
@@ -314,7 +314,7 @@ MUTATIONS = [
         '                pass\n',
     ),
     (
-        'context-at-hand', 'session',
+        'context-at-hand', 'starttls',
         'if not verifies(context):',
         'if False:',
     ),
@@ -334,12 +334,12 @@ MUTATIONS = [
         'receipt = self.judge()',
     ),
     (
-        'starttls-refused-closes', 'session',
+        'starttls-refused-closes', 'connection',
         '            self._leave()\n            self._ended',
         '            self._ended',
     ),
     (
-        'starttls-once', 'session',
+        'starttls-once', 'connection',
         '        if isinstance(self.sock, ssl.SSLSocket):  # RFC',
         '        if False:  # RFC',
     ),
@@ -379,7 +379,7 @@ MUTATIONS = [
         '',
     ),
     (
-        'tls-still-up', 'connection',
+        'tls-still-up', 'starttls',
         'self.sock.version() is not None',
         'True',
     ),
@@ -404,7 +404,7 @@ MUTATIONS = [
         'local =',
     ),
     (
-        'interrupted-starttls', 'connection',
+        'interrupted-starttls', 'starttls',
         '            self.close()\n            raise\n\n    def _switch',
         '            raise\n\n    def _switch',
     ),
