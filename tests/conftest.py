@@ -9,12 +9,16 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from email.message import EmailMessage
+from typing import TYPE_CHECKING
 
 import pytest
 
 from requiretls_client import connection as client
 from requiretls_client.testing import Server
 from requiretls_client.testing import connection as serving
+
+if TYPE_CHECKING:
+    from small_internet import SmallInternet
 
 COMMAND = re.compile(rb"([A-Za-z]{4,8})(?:[ :][ -~\x80-\xff]*)?\r?\n?")
 HARMLESS = {b"EHLO", b"LHLO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"}
@@ -99,6 +103,15 @@ def serve(watch: Watch) -> Iterator[Callable[..., Server]]:
     """Start scripted servers with the arguments of ``Server``; they end with the test."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(Server(**options))
+
+
+@pytest.fixture
+def net(watch: Watch) -> Iterator[SmallInternet]:
+    """Return a small internet."""
+    from small_internet import SmallInternet  # needs the packages that look-ups need
+
+    with ExitStack() as stack:
+        yield SmallInternet(stack)
 
 
 @pytest.fixture

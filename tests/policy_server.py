@@ -138,6 +138,11 @@ class PolicyServer:
         """Add a site."""
         self.sites[host] = Site(answer, certificate, ragged)
 
+    def wait_idle(self) -> None:
+        """Wait until every connection has ended; the clients close them first."""
+        for thread in self._threads[1:]:
+            thread.join(5)
+
     def _start(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)

@@ -12,9 +12,11 @@ import socket
 import time
 from contextlib import ExitStack
 
+import pytest
 from nameserver import NameServer, reply
-from support import CA_AT_HAND
+from support import CA_AT_HAND, nothing_sent
 
+import requiretls_client as rt
 from requiretls_client.cache import MemoryStore
 from requiretls_client.facts import StoredPolicy, STSPolicy
 from requiretls_client.lookups import Lookups
@@ -23,6 +25,8 @@ from requiretls_client.testing import Server
 from requiretls_client.testing.resolver import FakeResolver
 
 DOMAIN = "example.net"
+GOOD = f"mx.{DOMAIN}"
+FIRST, SECOND = f"mx1.{DOMAIN}", f"mx2.{DOMAIN}"
 WITHOUT = ("PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8")
 
 
@@ -115,3 +119,117 @@ def free_port():
     """Return a port that nothing listens on, on any of our addresses."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         return sock.getsockname()[1]
+
+
+# -- sending in it ---------------------------------------------------------------------------------
+
+
+def send(net, message, **options):
+    """Deliver with require_tls; returns the report."""
+    options = {"require_tls": True, "lookups": net.lookups(), "timeout": 5, **options}
+    return rt.deliver(message, port=net.port, **options)
+
+
+def refused(net, message, **options):
+    """Deliver, which must fail; returns the error. No server saw anything of the message."""
+    with pytest.raises(rt.DeliveryFailed) as caught:
+        send(net, message, **options)
+    for server in net.servers.values():
+        assert nothing_sent(server)
+    return caught.value
+
+
+def ordinary(net, message, **options):
+    """Deliver without require_tls; returns the one result."""
+    (result,) = send(net, message, require_tls=False, **options).recipients
+    return result
+
+
+def unconnected(net):
+    """Tell whether no server was connected to."""
+    return not any(server.transcript for server in net.servers.values())
+
+
+# -- what may be wrong with the domain -------------------------------------------------------------
+
+
+def by_name(net):
+    """Leave DNSSEC unevaluated."""
+    net.trusted = False
+
+
+def by_null_mx(net):
+    """Publish a null MX."""
+    net.records[f"{DOMAIN} MX"] = ["0 ."]
+
+
+def by_nxdomain(net):
+    """Let nothing exist."""
+    net.records.clear()
+
+
+def by_mx_failure(net):
+    """Let the MX look-up fail."""
+    net.fail[f"{DOMAIN} MX"] = "servfail"
+
+
+def by_tlsa_failure(net):
+    """Let the TLSA records be bogus."""
+    net.fail[net.tlsa(GOOD)] = "bogus"
+
+
+def by_address_failure(net):
+    """Let the address look-ups time out."""
+    net.fail[f"{GOOD} A"] = net.fail[f"{GOOD} AAAA"] = "timeout"
+
+
+def by_mx_nowhere(net):
+    """Name a host that does not exist."""
+    net.records[f"{DOMAIN} MX"] = ["10 nowhere.example.net"]
+
+
+def by_policy_mismatch(net):
+    """Enforce a policy that lists another host."""
+    net.policy("other.example.net")
+
+
+def by_unlisted_in_testing(net):
+    """Have a policy in testing that lists another host, and no DNSSEC."""
+    net.trusted = False
+    net.policy("other.example.net", mode="testing")
+
+
+def by_unlisted_in_enforce(net):
+    """Enforce a policy that lists another host, without DNSSEC."""
+    net.trusted = False
+    net.policy("other.example.net")
+
+
+def by_mode_none(net):
+    """Have a policy with the mode none, and no DNSSEC."""
+    net.trusted = False
+    net.policy(mode="none")
+
+
+def by_expired_policy(net):
+    """Have an expired policy, and no DNSSEC."""
+    net.trusted = False
+    net.policy(GOOD, age=999999)
+    net.records[f"_mta-sts.{DOMAIN} TXT"] = []
+
+
+def by_txt_failure(net):
+    """Let the TXT look-up fail, without DNSSEC."""
+    net.trusted = False
+    net.fail[f"_mta-sts.{DOMAIN} TXT"] = "servfail"
+
+
+def by_fetch_failure(net):
+    """Publish a policy that cannot be fetched, without DNSSEC."""
+    net.trusted = False
+    net.records[f"_mta-sts.{DOMAIN} TXT"] = ["v=STSv1; id=2;"]
+
+
+def by_literal_mx(net):
+    """Put an address into the MX record."""
+    net.records[f"{DOMAIN} MX"] = ["10 127.0.1.1"]

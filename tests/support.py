@@ -8,6 +8,7 @@ import requiretls_client as rt
 from requiretls_client.testing import CA, Server
 
 CA_AT_HAND = CA()
+OTHER = CA()  # that nobody trusts
 PLAIN = ["SIZE 1000000", "8BITMIME", "SMTPUTF8"]
 NO_STARTTLS = {"starttls": False, "tls_extensions": PLAIN}
 RAW = b"From: alice@example.org\r\nSubject: canary-subject\r\n\r\ncanary-body\r\n"

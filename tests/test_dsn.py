@@ -5,14 +5,13 @@ from __future__ import annotations
 import email
 import quopri
 import re
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
 
 import pytest
-from small_internet import DOMAIN, WITHOUT, SmallInternet
+from small_internet import DOMAIN, WITHOUT
 from support import RAW, connect
 
 import requiretls_client as rt
@@ -25,13 +24,6 @@ MTA = "app.example.org"
 ALICE, BOB = "alice@example.org", "bob@example.net"
 HOST = "mx.example.net"
 STRICT = policy.default.clone(raise_on_defect=True)
-
-
-@pytest.fixture
-def net():
-    """Return a small internet."""
-    with ExitStack() as stack:
-        yield SmallInternet(stack)
 
 
 def verdict(step, status, *, host=HOST, text="canary-finding", fix="canary-fix"):

@@ -12,11 +12,15 @@ import threading
 import tracemalloc
 import warnings
 from collections import Counter
+from contextlib import ExitStack
 
 import fuzz
 import pytest
+from nameserver import NameServer, Reply, reply
+from small_internet import DOMAIN, WITHOUT, SmallInternet
 
 import requiretls_client as rt
+from requiretls_client.cache import MemoryStore
 from requiretls_client.testing import close, reset
 
 RAW = b"Subject: x\r\n\r\ncanary\r\n"
@@ -43,6 +47,28 @@ FAILURES = [
     {"script": {".": close}},
     {"script": {".": "251 5.6.0 perhaps"}},
 ]
+
+MX, HOST = (DOMAIN, "MX"), f"mx.{DOMAIN}"
+TLSA = "TLSA"  # of the host, at its port
+UNSIGNED = reply(f"10 {HOST}.")
+# What befalls a message to a domain: the host's options, or other answers of the DNS.
+DOMAIN_FAILURES = [
+    ({}, {MX: Reply()}),
+    ({}, {MX: UNSIGNED}),
+    ({}, {MX: reply(rcode="SERVFAIL")}),
+    ({}, {MX: reply(raw=b"\x81\x80" + b"\xff" * 30)}),
+    ({}, {MX: reply(truncated=True, tcp="close")}),
+    ({}, {TLSA: reply("3 1 1 " + "00" * 32, secure=True)}),
+    ({}, {TLSA: reply(rcode="SERVFAIL", ede=(6, "DNSSEC Bogus"))}),
+    ({}, {MX: UNSIGNED, (f"_mta-sts.{DOMAIN}", "TXT"): reply('"v=STSv1; id=1;"'),
+          (f"mta-sts.{DOMAIN}", "A"): reply("127.0.1.99")}),
+    ({"tls_extensions": WITHOUT}, {}),
+    ({"starttls": False}, {}),
+    ({"script": {"HANDSHAKE": reset}}, {}),
+    ({"script": {"MAIL": b"250 ok\r\n250 ok\r\n"}}, {}),
+    ({"script": {"RCPT": "550 5.1.1 no"}}, {}),
+    ({"script": {".": close}}, {}),
+]  # fmt: skip
 
 
 def a_server(*, trusted=True, **options):
@@ -105,6 +131,54 @@ def some(good, count):
     return seen
 
 
+def domain_batch(options, answers, count):
+    """Deliver so many messages to a domain, and check it now and then; returns what came of it."""
+    seen = Counter()
+    with ExitStack() as stack:
+        net = SmallInternet(stack)
+        net.host(HOST, **options)
+        net.mx(HOST)
+        tlsa = tuple(net.tlsa(HOST).split())
+        zone = {tlsa if key == TLSA else key: said for key, said in answers.items()}
+        names = stack.enter_context(NameServer({**net.zone(), **zone}))
+        looking = net.real_lookups(names, MemoryStore())
+        for number in range(count):
+            if number % 4 == 3:
+                rt.check(DOMAIN, lookups=looking, port=net.port, timeout=5)
+            state = deliver(net, looking)
+            seen[state if state == "delivered" else f"domain: {state}"] += 1
+        if count % 2:
+            looking.close()  # else its threads end with it
+    return seen
+
+
+def deliver(net, looking):
+    """Deliver one message; returns what came of it."""
+    try:
+        report = rt.deliver(
+            RAW, "a@b.c", f"d@{DOMAIN}", require_tls=True, lookups=looking, port=net.port,
+            local_hostname="client.example", timeout=5,
+        )  # fmt: skip
+    except rt.DeliveryFailed as error:
+        report = error.report
+    return report.recipients[0].state
+
+
+def to_domains(good, count):
+    """Deliver so many messages to domains, of which all or none arrive."""
+    seen = Counter()
+    kinds = [({}, {})] if good else DOMAIN_FAILURES
+    size = max(1, min(BATCH, count // len(kinds)))
+    for number in range(0, count, size):
+        options, answers = kinds[number // size % len(kinds)]
+        seen += domain_batch(options, answers, min(size, count - number))
+    gc.collect()  # and with it the threads of look-ups that nobody closed
+    for thread in threading.enumerate():
+        if thread.name.startswith("requiretls-"):
+            thread.join(5)
+    return seen
+
+
 def held():
     """Return open files, threads and the octets that Python holds, after a collection."""
     gc.collect()
@@ -113,7 +187,11 @@ def held():
 
 
 def report(count):
-    """Send ``count`` failing and ``count`` good messages; returns what came of them, and faults."""
+    """Send ``count`` failing and ``count`` good messages to a server, and as many to domains.
+
+    Returns:
+        What came of them, and faults.
+    """
     faults, seen = [], Counter()
     hook, sys.unraisablehook = sys.unraisablehook, lambda found: faults.append(str(found.exc_value))
     tracemalloc.start()
@@ -122,17 +200,22 @@ def report(count):
             warnings.simplefilter("error", ResourceWarning)
             some(False, len(FAILURES) + 1)  # the first use of everything
             some(True, 1)
+            to_domains(False, len(DOMAIN_FAILURES))
+            to_domains(True, 4)
             before = held()
             failed, sent = some(False, count), some(True, count)
+            failed += to_domains(False, count)
+            sent += to_domains(True, count)
             after = held()
     finally:
         tracemalloc.stop()
         sys.unraisablehook = hook
-    if failed["sent"] or sent != Counter(sent=count):
+    wrong = failed["sent"] + failed["delivered"]
+    if wrong or sent != Counter(sent=count, delivered=count):
         faults.append(f"what should fail: {failed}; what should be sent: {sent}")
     if after[:2] != before[:2] or after[2] - before[2] > GROWTH:
         faults.append(f"files, threads and octets before {before}, after {after}")
-    seen.update({"(octets grown)": max(0, after[2] - before[2])}, **failed, sent=count)
+    seen.update({"(octets grown)": max(0, after[2] - before[2]), **failed, **sent})
     return seen, faults
 
 
@@ -142,7 +225,7 @@ def watch():
 
 
 def test_leaks():
-    """300 failed and 300 good sends leave nothing behind."""
-    seen, faults = report(300)
+    """M13: 120 failed and 120 good sends to a server, and to domains, leave nothing behind."""
+    seen, faults = report(120)
     assert faults == []
-    assert len(seen) > 8, "of many kinds"
+    assert len(seen) > 12, "of many kinds"

@@ -21,6 +21,7 @@ from requiretls_client import fetch, lookups
 from requiretls_client.cache import MemoryStore, SQLiteStore
 from requiretls_client.facts import Answer, StoredPolicy, STSPolicy
 from requiretls_client.lookups import Lookups
+from requiretls_client.route import Ask
 from requiretls_client.testing import trust
 from requiretls_client.testing.resolver import FakeResolver
 
@@ -272,6 +273,75 @@ def test_slow_policy_hosts_do_not_hold_up_the_others(monkeypatch):
         looked.close()
 
 
+def test_one_fetch_holds_one_thread(monkeypatch):
+    """K04, H12: however many want one policy, they wait for one fetch, and others get theirs."""
+    stuck, fetched, ended = threading.Event(), [], []
+
+    def fetch_policy(domain, *_arguments, **_options):
+        fetched.append(domain)
+        if domain == "slow.example":
+            stuck.wait(10)
+            ended.append(domain)
+        raise fetch.FetchError("the test says so", "timeout")
+
+    monkeypatch.setattr(lookups, "fetch_policy", fetch_policy)
+    records = {"_mta-sts.slow.example TXT": ["v=STSv1; id=1;"]}
+    looked = looking(records | {"mta-sts.slow.example A": ["127.0.0.1"]})
+    asked, ask = threading.Semaphore(0), looked._ask
+
+    def noticed(question):
+        future = ask(question)
+        if not isinstance(question, Ask):
+            asked.release()
+        return future
+
+    monkeypatch.setattr(looked, "_ask", noticed)
+    count = lookups.FETCHERS + 4
+    waiting = [threading.Thread(target=looked.route, args=["slow.example"]) for _ in range(count)]
+    for thread in waiting:
+        thread.start()
+    try:
+        assert all(asked.acquire(timeout=20) for _ in waiting)
+        looked.route(DOMAIN)
+        assert ended == []
+    finally:
+        stuck.set()
+        for thread in waiting:
+            thread.join(10)
+        looked.close()
+    assert sorted(fetched) == [DOMAIN, "slow.example"]
+
+
+def test_close_in_the_middle_of_a_look_up(monkeypatch):
+    """Look-ups that are under way when close() is called go on with threads of their own."""
+    begun, ending = threading.Event(), threading.Event()
+    shutdown = lookups.ThreadPoolExecutor.shutdown
+
+    def end(pool, wait=True):
+        shutdown(pool, wait=False)  # from here on it takes no more questions
+        ending.set()
+        shutdown(pool, wait=wait)
+
+    class Slow(FakeResolver):
+        def query(self, name, rdtype):
+            if rdtype == "MX":
+                begun.set()
+                ending.wait(20)
+            return super().query(name, rdtype)
+
+    monkeypatch.setattr(lookups.ThreadPoolExecutor, "shutdown", end)
+    slow = Slow({**RECORDS, f"_mta-sts.{DOMAIN} TXT": []})
+    looked = Lookups(slow, MemoryStore(), allow_private=True)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(looked.route(DOMAIN)))
+    thread.start()
+    assert begun.wait(20)
+    looked.close()
+    thread.join(20)
+    looked.close()
+    assert [host.name for made in found for host in made.hosts] == [f"mx.{DOMAIN}"]
+
+
 def test_error_in_a_resolver():
     """An unexpected exception comes out where the caller can see it."""
 
@@ -311,6 +381,16 @@ def test_bad_domain(domain):
     looked = looking()
     with pytest.raises(ValueError, match="domain"):
         looked.route(domain)
+    assert looked.resolver.queries == []
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_bad_port(port):
+    """SUB-10: a port that nobody connects to is a ValueError: its TLSA records bind nothing."""
+    looked = looking()
+    for ask in (looked.route, looked.server):
+        with pytest.raises(ValueError, match="port"):
+            ask(DOMAIN, port=port)
     assert looked.resolver.queries == []
 
 

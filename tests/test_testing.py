@@ -1024,3 +1024,15 @@ def test_the_documentation_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(blocks) == 7
+
+
+def test_server_is_forgotten():
+    """A server that has spoken TLS goes with its last reference, and its records with it."""
+    with Server() as server:
+        with SMTP(server.host, server.port, context=server.client_context(), timeout=5) as smtp:
+            smtp.starttls()
+        server.wait_idle()
+    forgotten = weakref.ref(server)
+    del server, smtp
+    gc.collect()
+    assert forgotten() is None

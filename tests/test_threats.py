@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import email.message
+import hashlib
 import os
 import re
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,10 +19,14 @@ import time
 from pathlib import Path
 
 import pytest
+from nameserver import NameServer, reply
+from small_internet import GOOD, refused, send
 from support import CA_AT_HAND, RAW, connect, nothing_sent, verbs
 
 import requiretls_client as rt
-from requiretls_client.testing import close, reset, stall
+from requiretls_client import connection
+from requiretls_client.cache import MemoryStore
+from requiretls_client.testing import CA, close, reset, stall
 
 TESTS = Path(__file__).resolve().parent
 PAGE = TESTS.parent / "docs/threats.rst"
@@ -167,6 +173,63 @@ def test_redirections_are_not_followed(serve):
     assert other.transcript == []
 
 
+# -- H: mail hosts ---------------------------------------------------------------------------------
+
+
+def test_certificate_of_the_end_of_an_alias(net, message):
+    """H06: behind a CNAME the name in the MX record is verified; the target's name proves nothing.
+
+    The CNAME is not signed, so nothing but PKIX can prove who the host is.
+    """
+    server = net.host("real.example.org", tlsa=False)
+    net.records[f"{GOOD} CNAME"] = ["real.example.org"]
+    net.insecure.add(GOOD)
+    net.mx(GOOD)
+    assert refused(net, message).status == "5.7.10"
+    assert server.server_names == [GOOD]
+
+
+def test_addresses_are_looked_up_once(net, message):
+    """H15: what is connected to is what was looked up, whatever the DNS says a moment later.
+
+    A TLSA record of usage 2 needs two connections.
+    """
+    authority = CA().child()
+    first = net.host(GOOD, certificate=authority.issue(GOOD))
+    other = net.host("other.example.org", certificate=authority.issue(GOOD))
+    digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.pem.decode())).hexdigest()
+    net.records[net.tlsa(GOOD)] = [f"2 0 1 {digest}"]
+    net.mx(GOOD)
+    flipping = [reply("127.0.1.1", secure=True), reply("127.0.1.2", secure=True)]
+    with NameServer({**net.zone(), (GOOD, "A"): flipping}) as names:
+        lookups = net.real_lookups(names, MemoryStore())
+        assert send(net, message, lookups=lookups).delivered
+        lookups.close()
+    assert [query for query in names.asked() if query == (GOOD, "A")] == [(GOOD, "A")]
+    assert verbs(first).count("EHLO") == 4
+    assert other.transcript == []
+
+
+@pytest.mark.parametrize("options", [{"timeout": TIMEOUT}, {"timeout": None}], ids=["own", "ours"])
+def test_dead_addresses(net, message, monkeypatch, options):
+    """H12, L09: an address that answers nothing, and one that refuses, are given up in time."""
+    if options["timeout"] is None:  # RFC 5321's minutes for each of several addresses are too many
+        monkeypatch.setattr(connection, "CONNECT_TIMEOUT", TIMEOUT)
+        del options["timeout"]
+    server = net.host(GOOD)
+    net.records[f"{GOOD} A"] = ["127.0.1.200", "127.0.1.201", "127.0.1.1"]
+    net.mx(GOOD)
+    with contextlib.ExitStack() as stack:
+        fill_queue(stack, "127.0.1.200", net.port)
+        started = time.monotonic()
+        (result,) = rt.deliver(
+            message, require_tls=True, lookups=net.lookups(), port=net.port, **options
+        ).recipients
+        assert TIMEOUT <= time.monotonic() - started < TIMEOUT * 1.1 + 1
+    assert [each.verdict.status for each in result.attempts] == ["4.4.1", "4.4.1", None]
+    assert len(server.ledger) == 1
+
+
 # -- L: time and size ------------------------------------------------------------------------------
 
 
@@ -185,6 +248,18 @@ def test_server_that_does_not_greet(serve, step, strict):
     assert verbs(server) == []
 
 
+def fill_queue(stack, address, port):
+    """Listen at an address whose queue is full, which drops the next SYN; return the port."""
+    listener = stack.enter_context(socket.socket())
+    listener.bind((address, port))
+    listener.listen(0)
+    for _ in range(4):
+        waiting = stack.enter_context(socket.socket())
+        waiting.setblocking(False)
+        waiting.connect_ex(listener.getsockname())
+    return listener.getsockname()[1]
+
+
 def test_nobody_there():
     """L09: a refused connection is an OSError at once; one that nobody answers, in time."""
     with contextlib.ExitStack() as stack:
@@ -193,11 +268,7 @@ def test_nobody_there():
         port = listener.getsockname()[1]
         with pytest.raises(ConnectionRefusedError):
             rt.SMTP("127.0.0.1", port, timeout=TIMEOUT, require_tls=True)
-        listener.listen(0)
-        for _ in range(4):  # fill the queue: the next SYN is dropped
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
+        port = fill_queue(stack, "127.0.0.1", 0)
         started = time.monotonic()
         with pytest.raises(OSError):  # noqa: PT011 - a timeout, before or after connecting
             rt.SMTP("127.0.0.1", port, timeout=TIMEOUT, require_tls=True)

@@ -127,8 +127,9 @@ class Server:
     @functools.cached_property
     def context(self) -> ssl.SSLContext:
         """The server's own TLS context; set versions and the like before the first client."""
-        context = self.certificate.context()
-        context.sni_callback = lambda _sock, name, _context: self._records.add_server_name(name)
+        context, records = self.certificate.context(), self._records
+        # Without self: Python's collector does not see that a TLS session holds its context.
+        context.sni_callback = lambda _sock, name, _context: records.add_server_name(name)
         return context
 
     def client_context(self) -> ssl.SSLContext:

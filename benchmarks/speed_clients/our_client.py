@@ -1,0 +1,44 @@
+"""Adapter for requiretls_client."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+
+from adapter import NAME, SENDER, Job, Meter, Missing, main
+from blocking import modes
+
+import requiretls_client as rt
+
+
+def connect(job: Job) -> rt.SMTP:
+    """Connect; with ``strict`` every message of the session requires TLS."""
+    trust = context(job["cafile"]) if job["cafile"] else None
+    smtp = rt.SMTP(job["host"], job["port"], NAME, require_tls=job["strict"], context=trust)
+    if trust and not job["strict"]:
+        smtp.starttls()
+    return smtp
+
+
+@functools.cache
+def context(cafile: str) -> ssl.SSLContext:
+    """Return a context that verifies, the same for all connections, as smtplib gets it."""
+    return ssl.create_default_context(cafile=cafile)
+
+
+def send_messages(job: Job) -> Meter:
+    """Hand all messages over at once."""
+    if not hasattr(rt.SMTP, "send_messages"):
+        raise Missing("this requiretls_client has no send_messages()")
+    options = {} if job["in_flight"] is None else {"in_flight": job["in_flight"]}
+    one = (SENDER, job["recipients"], job["content"])
+    smtp = connect(job)
+    list(smtp.send_messages([one] * job["warm"], **options))
+    with Meter() as meter:
+        list(smtp.send_messages([one] * job["n"], **options))
+    smtp.quit()
+    return meter
+
+
+if __name__ == "__main__":
+    main({**modes(connect), "send_messages": send_messages})

@@ -1,0 +1,87 @@
+"""``check()`` and ``check_relay()``: everything but the message."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+
+import pytest
+from small_internet import DOMAIN, FIRST, SECOND, WITHOUT
+from support import CA_AT_HAND, NO_STARTTLS, OTHER, RAW, nothing_sent, verbs
+
+import requiretls_client as rt
+
+
+def test_check(net):
+    """check() goes as far as EHLO inside TLS, sends nothing, and tells three verdicts."""
+    first = net.host(FIRST, tls_extensions=WITHOUT)
+    net.host(SECOND)
+    net.mx(FIRST, SECOND)
+    report = rt.check(f"bob@{DOMAIN}", lookups=net.lookups(), port=net.port, timeout=5)
+    assert report.verdict.allowed
+    assert report.verdict.host == SECOND
+    assert [host.verdict.status for host in report.hosts] == ["5.7.30", None]
+    assert all(verdict.allowed for verdict in report.verdicts.values())
+    assert set(report.verdicts) == {"require_tls", "ordinary", "tls_optional"}
+    assert set(verbs(first)) == {"EHLO", "STARTTLS", "QUIT"}
+    assert SECOND in report.explain()
+
+
+@pytest.mark.parametrize("target", ["", "bob@", "exa mple.net", "192.0.2.1", "a@b\r\n.c"])
+def test_check_of_a_bad_target(net, target):
+    """A target that is no domain is a ValueError."""
+    with pytest.raises(ValueError, match="target"):
+        rt.check(target, lookups=net.lookups())
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({}, None),
+        ({"tls_extensions": WITHOUT}, "5.7.30"),
+        (NO_STARTTLS, "5.7.10"),
+        ({"certificate": OTHER.issue("localhost")}, "5.7.10"),
+        ({"script": {"GREETING": "421 4.3.2 later"}}, "4.3.2"),
+    ],
+    ids=["good", "keyword", "starttls", "certificate", "greeting"],
+)
+def test_check_relay(serve, options, status):
+    """RT-21: a submission server is checked without MX, and nothing is sent."""
+    server = serve(**options)
+    context = CA_AT_HAND.context() if "certificate" in options else server.client_context()
+    report = rt.check_relay(server.host, server.port, context=context, timeout=5)
+    assert (report.verdict.allowed, report.verdict.status) == (status is None, status)
+    assert report.verdict.mx_level is None
+    assert nothing_sent(server)
+    json.dumps(report.as_dict())
+
+
+def test_check_relay_for_ordinary_mail(serve):
+    """RT-21: that verdict is what SMTP() would do: without STARTTLS it sends in clear."""
+    server = serve(**NO_STARTTLS)
+    report = rt.check_relay(server.host, server.port, timeout=5)
+    with rt.SMTP(server.host, server.port, timeout=5) as smtp:
+        smtp.sendmail("alice@example.org", "bob@example.net", RAW)
+    assert server.ledger
+    assert report.verdicts["ordinary"].allowed
+    assert not report.verdicts["ordinary"].require_tls
+    assert (report.verdict.allowed, report.verdict.require_tls) == (False, True)
+
+
+def test_check_relay_on_the_port_of_implicit_tls(serve, monkeypatch):
+    """RT-21, ruling 10: the verdict is that for a message with require_tls there too."""
+    server = serve(implicit_tls=True, certificate=OTHER.issue("localhost"))
+    monkeypatch.setattr(smtplib, "SMTP_SSL_PORT", server.port)
+    report = rt.check_relay(server.host, server.port, timeout=5, context=CA_AT_HAND.context())
+    assert {name: each.require_tls for name, each in report.verdicts.items()} == {
+        "require_tls": True, "ordinary": False, "tls_optional": False
+    }  # fmt: skip
+    assert report.verdict is report.verdicts["require_tls"]
+    assert (report.verdict.status, report.verdict.word) == ("5.7.10", "requiretls:nocertmatch")
+
+
+def test_check_relay_that_is_not_there():
+    """A server that cannot be reached is a verdict, not an exception."""
+    report = rt.check_relay("127.0.0.1", 1, timeout=5)
+    assert report.verdict.status == "4.4.1"
+    assert report.verdict.temporary
