@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from small_internet import DOMAIN, GOOD
 from support import NO_STARTTLS, OTHER, RAW, nothing_sent, verbs
@@ -123,3 +125,16 @@ def test_subclass(net, message):
     ) as smtp:
         assert type(smtp) is Mine
         smtp.send_message(message)
+
+
+def test_ordinary_mail_by_hand_on_another_socket(net):
+    """DANE-08: what DANE demands of the host, the choke point demands of each MAIL."""
+    server = net.host(GOOD)
+    net.mx(GOOD)
+    smtp = session(net, require_tls=False)
+    with smtp.sock, socket.create_connection(("127.0.1.1", net.port)) as clear:
+        clear.recv(1000)
+        smtp.sock = clear
+        with pytest.raises(rt.TLSNotEstablished):
+            smtp.docmd("MAIL", "FROM:<alice@example.org>")
+    assert "MAIL" not in verbs(server)
