@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -1029,8 +1030,8 @@ def test_the_documentation_runs(tmp_path: Path) -> None:
 def test_server_is_forgotten():
     """A server that has spoken TLS goes with its last reference, and its records with it."""
     with Server() as server:
-        with SMTP(server.host, server.port, context=server.client_context(), timeout=5) as smtp:
-            smtp.starttls()
+        with smtplib.SMTP(server.host, server.port, timeout=5) as smtp:
+            smtp.starttls(context=server.client_context())
         server.wait_idle()
     forgotten = weakref.ref(server)
     del server, smtp
