@@ -23,10 +23,12 @@ from requiretls_client.starttls import (
     check_context,
     context_of_files,
     facts_of,
+    without_delay,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, NoReturn
 
     from requiretls_client.facts import PathFacts
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     Reply = tuple[int, bytes]
     Shown = tuple[str, "Seen", socket.socket | None, "PathFacts | None"]
 
+SMALL = 64 * 1024  # octets of content that are cheaper to copy than to send by themselves
 CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
 
 class Connection(StartTLS):
@@ -50,6 +53,7 @@ class Connection(StartTLS):
     _ended = ""  # why a refusal closed the session, for whoever goes on using the object
     _farewell: Reply | None = None  # the server's, for a caller who still says quit()
     _receipt: Verdict | Shown | None = None
+    _judged: tuple[tuple[object, ...], Verdict] | None = None  # what was judged last, on what
     _lookups: Lookups | None = None
 
     @property
@@ -115,9 +119,11 @@ class Connection(StartTLS):
         """Dial as smtplib does; one dead address of several does not hold us for minutes."""
         dial = super()._get_socket  # type: ignore[misc]
         if self._path is None or isinstance(timeout, (int, float)):
-            return dial(host, port, timeout)  # type: ignore[no-any-return]
-        sock: socket.socket = dial(host, port, CONNECT_TIMEOUT)
-        sock.settimeout(socket.getdefaulttimeout())
+            sock: socket.socket = dial(host, port, timeout)
+        else:
+            sock = dial(host, port, CONNECT_TIMEOUT)
+            sock.settimeout(socket.getdefaulttimeout())
+        without_delay(sock)
         return sock
 
     def close(self) -> None:
@@ -246,14 +252,62 @@ class Connection(StartTLS):
         if self.sock is None and self._ended:
             raise smtplib.SMTPServerDisconnected(self._ended)
         pipe = self._current_pipe()
-        if pipe is None or pipe.content:
+        if pipe is None:
             return super().send(s)
-        verb = ""
+        if pipe.content:
+            if pipe.command == "BDAT" and len(s) > pipe.left:
+                raise ValueError("more octets than BDAT has announced (RFC 3030 s2)")
+            return super().send(s)
+        verbs, size = self._checked_verbs(s)
+        super().send(s)
+        pipe.owed += verbs
+        pipe.command = verbs[-1]
+        if verbs[-1] == "BDAT":  # its octets follow at once (RFC 3030 s2)
+            pipe.left, pipe.content = size, size > 0
+
+    def _checked_verbs(self, s: Any) -> tuple[list[str], int]:
+        """Let every command in ``s`` pass the guard; return their verbs, and the size of BDAT."""
+        verbs, rest = [], ""
         for verb, rest in syntax.commands(s):
             self._check_command(verb, rest)
-        super().send(s)
-        pipe.command = verb
-        pipe.content = verb == "BDAT"  # its octets follow at once (RFC 3030 s2)
+            verbs.append(verb)
+        if "BDAT" not in verbs:
+            return verbs or [""], 0
+        if verbs.index("BDAT") < len(verbs) - 1:
+            raise ValueError("BDAT must be the last of a group: its octets follow at once")
+        return verbs, syntax.bdat_size(rest)
+
+    def _send_group(self, commands: Sequence[tuple[str, str]], content: bytes = b"") -> None:
+        """Send a group of commands in one flight (RFC 2920), with the octets of a last BDAT.
+
+        Args:
+            commands: verb and the rest of its line, each; they pass the guard like any other.
+            content: what BDAT announces.
+
+        Raises:
+            RequireTLSError: a command that this session may not carry.
+            ValueError: a line that a server could read as two, or BDAT with another size.
+        """
+        pipe = self._current_pipe()
+        if pipe is None or pipe.content:
+            raise smtplib.SMTPServerDisconnected(self._ended or "please run connect() first")
+        for verb, rest in commands:
+            self._check_command(verb, rest)
+        last, rest = commands[-1]
+        if (last == "BDAT" and syntax.bdat_size(rest)) != len(content):
+            raise ValueError("BDAT announces another size than the content has (RFC 3030 s2)")
+        lines = "".join([f"{verb}{rest}\r\n" for verb, rest in commands]).encode()
+        if not lines.count(b"\r") == lines.count(b"\n") == len(commands):
+            raise ValueError("a command holds a line end")
+        rides = len(content) <= SMALL and self.debuglevel <= 0
+        super().send(lines + content if rides else lines)
+        pipe.owed += [verb for verb, _ in commands]
+        pipe.command = last
+        if rides and content:
+            pipe.command = "."
+        elif content:
+            pipe.left, pipe.content = len(content), True
+            super().send(content)
 
     def _check_command(self, verb: str, rest: str) -> None:
         if verb == "RCPT":
@@ -339,7 +393,16 @@ class Connection(StartTLS):
     def _judge(self, *, require_tls: bool = True, null_path: bool = False) -> Verdict:
         from requiretls_client.policy import judge_session
 
-        return judge_session(self._facts(), require_tls=require_tls, null_path=null_path)
+        seen = self._seen
+        known = (
+            self._host_meant(), self.sock, self._in_tls(), seen.tls, seen.ehlo,
+            seen.cleartext_login, self._path, require_tls, null_path,
+        )  # fmt: skip
+        if self._judged is None or self._judged[0] != known:
+            facts = self._facts()
+            verdict = judge_session(facts, require_tls=require_tls, null_path=null_path)
+            self._judged = known, verdict
+        return self._judged[1]
 
     @property
     def last_verdict(self) -> Verdict | None:
@@ -385,8 +448,10 @@ class Connection(StartTLS):
                 or "please run connect() first; deliver() finds the mail hosts of a domain itself"
             )
         blocked = self._reach()
-        facts = self._facts(blocked.obstacle() if blocked else None)
-        verdict = judge_session(facts, null_path=null_path)
+        if blocked is None:
+            verdict = self._judge(null_path=null_path)
+        else:
+            verdict = judge_session(self._facts(blocked.obstacle()), null_path=null_path)
         if not verdict.allowed:
             self._refuse(verdict, blocked)
         return verdict

@@ -281,6 +281,21 @@ class Serialised:
         return _flat(self._own, self._policy.clone(cte_type="7bit", **ascii_header))
 
 
+def dotted(raw: bytes) -> bytes:
+    """Return content as DATA sends it: dots stuffed, ended by CRLF, without the final dot.
+
+    RFC 5321 s4.5.2. Content without a dot at the begin of a line is returned as it is.
+
+    Args:
+        raw: as :func:`raw_bytes` returns it.
+    """
+    if raw.startswith(b"."):
+        raw = b"." + raw
+    if b"\r\n." in raw:
+        raw = raw.replace(b"\r\n.", b"\r\n..")
+    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
+
+
 def snapshot(message: Message) -> Message:
     """Return a copy of a message object that comes to the same bytes each time it is sent.
 

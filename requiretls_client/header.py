@@ -64,6 +64,9 @@ def in_raw(message: str | bytes) -> bool:
         end = _BLANK_LINE_STR.search(message)
         head = message[: end.start()] if end else message
     else:
+        # Up to the first CRLF CRLF is at least all of the header, whatever ends its lines.
+        if NAME.lower().encode() not in message[: message.find(b"\r\n\r\n")].lower():
+            return False  # most mail
         mark = _BLANK_LINE_BYTES.search(message)
         head = bytes(message[: mark.start()] if mark else message).decode("latin-1")
     if NAME.lower() not in head.lower():

@@ -15,6 +15,7 @@ MAX_LINES = 100
 MAX_REPLY = 64 * 1024
 
 _ENHANCED = re.compile(rb"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![0-9.])")
+_SINGLE = re.compile(rb"([2-5][0-9]{2}) ([^\r\n]{0,500})\r\n")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -55,6 +56,8 @@ class Parser:
         buffer: what has arrived and belongs to no complete line yet, or to later replies.
     """
 
+    Malformed = Malformed  # for those who hold a parser and have not loaded the module
+
     def __init__(self) -> None:
         """Start with nothing."""
         self.buffer = bytearray()
@@ -76,6 +79,10 @@ class Parser:
         Raises:
             Malformed: bad grammar, two codes in one reply, or a limit exceeded.
         """
+        if not self._raw and (found := _SINGLE.match(self.buffer)):
+            line, code, text = found[0], found[1], found[2]  # before the buffer changes
+            del self.buffer[: len(line)]
+            return Reply(int(code), [text], [line])
         while True:
             end = self.buffer.find(b"\n") + 1
             if (end or len(self.buffer)) > MAX_LINE:

@@ -12,7 +12,7 @@ from requiretls_client.session import (
     SMTP,
     StockSSL,
 )
-from requiretls_client.starttls import Blocked, context_of_files
+from requiretls_client.starttls import Blocked, context_of_files, without_delay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class SMTP_SSL(SMTP, StockSSL):
         # Past smtplib.SMTP_SSL's own method: only a handshake that we make ourselves proves
         # anything, and only smtplib.SMTP's keeps the ways in that others patch.
         sock = super(StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
+        without_delay(sock)
         try:
             return self._handshake(self._path_context or self.context, sock)
         except Blocked as blocked:

@@ -7,6 +7,7 @@ knows nothing, and what was known before TLS is forgotten (RFC 3207 section 4.2)
 from __future__ import annotations
 
 import smtplib
+import socket
 import ssl
 
 from requiretls_client import errors, syntax
@@ -14,8 +15,6 @@ from requiretls_client.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-
     from requiretls_client.facts import Obstacle, PathFacts, SessionFacts, TLSFacts
 
     Reply = tuple[int, bytes]
@@ -279,3 +278,15 @@ def context_of_files(
     made = certifi_context()
     made.load_cert_chain(certfile, keyfile)  # type: ignore[arg-type]
     return made
+
+
+def without_delay(sock: socket.socket) -> None:
+    """Switch Nagle's algorithm off, which holds a command back behind an answer that is owed.
+
+    With TLS 1.3 it costs EHLO a round trip behind the client's last handshake message. What is no
+    TCP socket (a subclass may bring its own) stays as it is.
+    """
+    try:  # contextlib would be one more module to import
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except (AttributeError, OSError):
+        return

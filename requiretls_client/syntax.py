@@ -26,6 +26,10 @@ _LABEL = rf"{_LETDIG}(?:[A-Za-z0-9_\-\u0080-\U0010ffff]*{_LETDIG})?"
 _NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _LITERAL = r"\[[!-Z^-~]+\]"
 
+_PLAIN = re.compile(
+    r"[A-Za-z0-9_+\-]+(?:\.[A-Za-z0-9_+\-]+)*@"
+    r"[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9\-]*[A-Za-z0-9])?)*"
+)
 _MAILBOX = re.compile(rf"(?:{_ATOMS}|{_QUOTED})(?:@(?:{_NAME}|{_LITERAL}))?")
 # The display forms of RFC 5322 with one mailbox: "Bob <b@example.org>", "b@example.org (Bob)".
 _COMMENT = r'\([^()<>@,;:"\\]*\)'
@@ -51,6 +55,8 @@ _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re
 
 _TO = re.compile(r'[ \t]*TO:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
+_BDAT = re.compile(r" +([0-9]{1,20})(?: +LAST)? *", re.IGNORECASE)
+
 MARK = "REQUIRETLS"
 MAX_PATH = 254  # RFC 5321 s4.5.3.1.3: 256 octets with the angle brackets
 
@@ -74,6 +80,8 @@ def mailbox(address: str, argument: str) -> str:
         raise TypeError(f"{argument} must be a str, not {type(address).__name__}")
     if address in ("", "<>"):  # exactly: a blank is not the null path of a bounce
         return ""
+    if _PLAIN.fullmatch(address) and len(address) <= MAX_PATH:
+        return address  # what most are, and what all the rest would leave as it is
     _refuse_control(address, argument)
     bare = address.strip(" ")
     display = _DISPLAY.fullmatch(bare)
@@ -354,6 +362,18 @@ def read_mail(rest: str) -> tuple[bool, bool]:
         return False, False
     parameters = [word.upper() for word in found[2].split(" ") if word.isascii()]
     return MARK in parameters, not found[1]
+
+
+def bdat_size(rest: str) -> int:
+    """Return the number of octets that BDAT announces (RFC 3030 s2).
+
+    Raises:
+        ValueError: it announces none, so that nobody knows where its content ends.
+    """
+    found = _BDAT.fullmatch(rest)
+    if not found:
+        raise ValueError("BDAT needs the number of its octets (RFC 3030 s2)")
+    return int(found[1])
 
 
 def read_rcpt(rest: str) -> str:

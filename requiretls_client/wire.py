@@ -42,15 +42,16 @@ _CHUNK = 4096
 class Pipe:
     """One socket, and how far both sides are in step on it."""
 
-    __slots__ = ("command", "content", "last", "owed", "parser", "pid", "sock")
+    __slots__ = ("command", "content", "last", "left", "owed", "parser", "pid", "sock")
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         """Begin before the greeting."""
         self.sock, self.parser = sock, parser
         self.pid = os.getpid()
-        self.command = ""  # verb of the last command; "." once the content of DATA has left
+        self.command = ""  # verb of the last command; "." once the content has left
         self.content = False  # what is sent next is content of that command, no command itself
-        self.owed = 0  # replies that the server has not given yet
+        self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
+        self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
 
 
@@ -95,12 +96,20 @@ class Wire(smtplib.SMTP):
         except BaseException:  # interrupted: part of it may have left
             self.close()
             raise
-        if not pipe.content:
-            pipe.owed += s.count("\n" if isinstance(s, str) else b"\n")
-        elif pipe.command != "BDAT":
-            pipe.owed = 1
-            if pipe.command == "DATA" and _ends_content(s):
+        if pipe.content:
+            self._content_left(pipe, s)
+
+    @staticmethod
+    def _content_left(pipe: Pipe, s: Any) -> None:
+        """Note that a part of the content has left, and which reply its end will bring."""
+        if pipe.command == "AUTH":
+            pipe.owed = ["AUTH"]
+        elif pipe.command == "BDAT":
+            pipe.left -= len(s)
+            if not pipe.left:  # the reply to BDAT itself is the answer
                 pipe.command, pipe.content = ".", False
+        elif _ends_content(s):
+            pipe.command, pipe.content, pipe.owed = ".", False, ["."]
 
     def _send_blocks(self, s: Any) -> None:
         """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
@@ -137,9 +146,11 @@ class Wire(smtplib.SMTP):
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         reply = self._read_reply(pipe)
         pipe.last = reply
-        pipe.owed = max(0, pipe.owed - 1)
-        # Only for a command that has passed the guard; the server cannot open it by itself.
-        pipe.content = (pipe.command, reply.code) in (("DATA", 354), ("AUTH", 334))
+        asked = pipe.owed.pop(0) if pipe.owed else pipe.command
+        # Only for a command that has passed the guard, as the last one of its group; the server
+        # cannot open it by itself.
+        if not pipe.owed:
+            pipe.content = (asked, reply.code) in (("DATA", 354), ("AUTH", 334))
         if self.debuglevel > 0:
             for line in reply.raw:
                 self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
@@ -148,23 +159,16 @@ class Wire(smtplib.SMTP):
         return reply.code, reply.text
 
     def _read_reply(self, pipe: Pipe) -> ParsedReply:
-        from requiretls_client.replies import Malformed
-
+        """Return the next reply; one that has arrived already, of a group, needs no waiting."""
         timeout = pipe.sock.gettimeout()
-        limit = _patience(pipe.command, timeout)
-        deadline = time.monotonic() + limit
+        limit = 0.0
         try:
-            while (reply := pipe.parser.take()) is None:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                pipe.sock.settimeout(left)
-                data = pipe.sock.recv(_CHUNK)
-                if not data:
-                    raise ConnectionError("end of file")
-                pipe.parser.feed(data)
-            pipe.sock.settimeout(timeout)
-        except Malformed as error:
+            reply = pipe.parser.take()
+            if reply is None:
+                limit = _patience(pipe.owed[0] if pipe.owed else pipe.command, timeout)
+                reply = self._wait_for_reply(pipe, time.monotonic() + limit)
+                pipe.sock.settimeout(timeout)
+        except pipe.parser.Malformed as error:
             self.close()
             cls = ReplyError if pipe.command else GreetingError
             raise cls(f"{error}: {syntax.printable(error.raw)}", error.raw) from None
@@ -172,12 +176,30 @@ class Wire(smtplib.SMTP):
             self.close()
             late = isinstance(error, TimeoutError)
             why = f"no complete reply within {limit:g} s" if late else str(error)
+            if len(pipe.owed) > 1:
+                why += f", {len(pipe.owed)} replies to a group of commands are missing (RFC 2920)"
             text = f"Connection unexpectedly closed: {why}"
             raise smtplib.SMTPServerDisconnected(text) from error
         except BaseException:  # interrupted in the middle of a reply
             self.close()
             raise
         return reply
+
+    @staticmethod
+    def _wait_for_reply(pipe: Pipe, deadline: float) -> ParsedReply:
+        """Take in what arrives until a reply is whole."""
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            pipe.sock.settimeout(left)
+            data = pipe.sock.recv(_CHUNK)
+            if not data:
+                raise ConnectionError("end of file")
+            pipe.parser.feed(data)
+            reply = pipe.parser.take()
+            if reply is not None:
+                return reply
 
     def _refuse_early_reply(self, pipe: Pipe) -> None:
         """Make sure that nothing has come which would be taken for the next command's answer."""
@@ -221,7 +243,7 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is not None and pipe.owed:
             self.close()
-            raise ReplyError(f"the reply to {pipe.command} was never read; the session is closed")
+            raise ReplyError(f"the reply to {pipe.owed[0]} was never read; the session is closed")
 
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content as smtplib does; only 354 opens it, and only 250 accepts it.

@@ -574,7 +574,7 @@ def test_debug_output_of_content(serve, capsys, message, level, shown):
         smtp.send_message(message)
         smtp.sendmail("a@example.org", "b@example.org", RAW)
     output = capsys.readouterr().err
-    assert "mail FROM:" in output
+    assert "MAIL FROM:" in output.upper()
     assert ("canary-body" in output) is shown
     assert ("canary-subject" in output) is shown
     assert ("[content hidden]" in output) is not shown

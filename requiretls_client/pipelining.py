@@ -1,0 +1,220 @@
+"""One message in as few round trips as the server allows (RFC 2920, RFC 3030).
+
+Where PIPELINING is offered, MAIL, every RCPT and DATA leave in one flight, and their replies are
+counted one by one: none is guessed, and none is paired by what it says. The 354 to DATA keeps both
+sides in step: a server that says too much, or too little, is found out there.
+
+Where the caller asks for it and CHUNKING is offered too, ordinary content rides in the same flight,
+with BDAT in place of DATA and without dot-stuffing. Nothing like the 354 stands between the answers
+to the envelope and that to the message then, so that one answer too many could pass for it: hence
+by request only, and never for a message with REQUIRETLS, which leaves after MAIL was accepted.
+
+What comes out is what smtplib's own dialogue comes to: the same result, the same exceptions.
+Loaded with the first message to such a server.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from requiretls_client.content import dotted
+from requiretls_client.errors import DeliveryUnknown, ReplyError
+
+if TYPE_CHECKING:
+    from requiretls_client.session import SMTP
+
+Reply = tuple[int, bytes]
+Command = tuple[str, str]
+
+# Commands in one flight, all answered before the next: RFC 2920 s3.1, a blocking client must not
+# fill both windows.
+GROUP = 200
+SMALL = 16 * 1024  # octets that are cheaper to copy than to send by themselves
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A message to send, ready for the wire.
+
+    Attributes:
+        sender: reverse path, bare.
+        recipients: as the caller wrote them.
+        mail: the MAIL command: verb, rest of the line.
+        rcpts: an RCPT command for each recipient.
+        content: as SMTP carries it, before dot-stuffing.
+        early: the content may leave before MAIL was answered.
+    """
+
+    sender: str
+    recipients: Sequence[str]
+    mail: Command
+    rcpts: list[Command]
+    content: bytes
+    early: bool
+
+
+def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
+    """Send one message; return the refused recipients, as ``sendmail()`` does.
+
+    Raises:
+        SMTPSenderRefused, SMTPRecipientsRefused, SMTPDataError: as smtplib.
+        ReplyError: a reply that is neither yes nor no; the session is closed.
+        DeliveryUnknown: the content has left, and no answer says yes or no.
+        SMTPServerDisconnected: the connection ended before that.
+    """
+    groups = _groups([envelope.mail, *envelope.rcpts])
+    chunking = smtp.use_chunking and smtp.has_extn("chunking")
+    riding = chunking and envelope.early and len(groups) == 1
+    smtp._refuse_owed_reply()
+    smtp._accepted, smtp._refused = [], {}
+    replies: list[Reply] = []
+    try:
+        for number, group in enumerate(groups, 1):
+            closing = number == len(groups)
+            _send_group(smtp, envelope, group, closing=closing, riding=riding)
+            replies += _read(smtp, len(group) + closing)
+            if replies[0][0] != 250 or replies[-1][0] == 421:
+                break  # the other groups would only be refused
+    except smtplib.SMTPServerDisconnected as error:
+        _lost(smtp, envelope, replies, error, sent=riding)
+    answer = replies.pop() if len(replies) == 2 + len(envelope.rcpts) else None
+    _judge(smtp, envelope, replies, answer, riding=riding)
+    if not riding:
+        answer = _send_content(smtp, envelope, answer)
+    return _finish(smtp, answer or (421, b""))
+
+
+def _groups(commands: list[Command]) -> list[list[Command]]:
+    """Cut the commands into groups whose replies fit into one window."""
+    return [commands[at : at + GROUP] for at in range(0, len(commands), GROUP)]
+
+
+def _send_group(
+    smtp: SMTP, envelope: Envelope, group: list[Command], *, closing: bool, riding: bool
+) -> None:
+    """Send one group; the last one with DATA, or with BDAT and the content."""
+    if not closing:
+        smtp._send_group(group)
+    elif riding:
+        smtp._send_group([*group, _bdat(envelope)], envelope.content)
+    else:
+        smtp._send_group([*group, ("DATA", "")])
+
+
+def _bdat(envelope: Envelope) -> Command:
+    return "BDAT", f" {len(envelope.content)} LAST"
+
+
+def _read(smtp: SMTP, count: int) -> list[Reply]:
+    """Read so many replies; 421 is the last that the server says (RFC 5321 s3.8)."""
+    replies: list[Reply] = []
+    while len(replies) < count:
+        replies.append(smtp.getreply())
+        if replies[-1][0] == 421:
+            smtp.close()
+            break
+    return replies
+
+
+def _judge(
+    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
+) -> None:
+    """Pair the replies with the commands by counting; raise where the message ends here."""
+    mail, *rest = replies
+    if mail[0] != 250:
+        _give_up(smtp, envelope, replies, answer, riding=riding)
+        raise smtplib.SMTPSenderRefused(mail[0], mail[1], envelope.sender)
+    for recipient, (code, text) in zip(envelope.recipients, rest, strict=False):
+        if code in (250, 251):
+            smtp._accepted.append(recipient)
+        elif code < 400:  # smtplib calls it refused, and the server may mean yes
+            smtp.close()
+            if riding and answer is not None and answer[0] < 400:
+                raise _unknown(smtp, envelope, f"RCPT was answered with {code}, the message taken")
+            raise ReplyError(f"RCPT was answered with {code}, which is neither yes nor no")
+        else:
+            smtp._refused[recipient] = code, text
+            if code == 421:
+                raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
+    if not smtp._accepted:
+        _give_up(smtp, envelope, replies, answer, riding=riding)
+        raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
+
+
+def _give_up(
+    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
+) -> None:
+    """Leave the transaction in which nobody is left to send to."""
+    if riding and answer is not None and answer[0] < 400:
+        smtp.close()
+        raise _unknown(smtp, envelope, "the server took a message that it had refused before")
+    if not riding and answer is not None and answer[0] == 354:
+        if any(code in (250, 251) for code, _ in replies[1:]):
+            smtp.close()  # MAIL was refused, they say; somebody would get an empty message
+            return
+        smtp.send(b".\r\n")  # RFC 2920 s3.1: an empty message, which nobody gets
+        _read(smtp, 1)
+    if smtp.sock is not None:
+        smtp._rset()  # type: ignore[attr-defined]  # smtplib's
+
+
+def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply:
+    """Send the content by itself, and return the answer to it."""
+    pipe = smtp._current_pipe()
+    try:
+        if answer is None:  # 421 before it
+            return 421, b""
+        if answer[0] == 354:
+            body = dotted(envelope.content)
+            if len(body) < SMALL:
+                smtp.send(body + b".\r\n")
+            else:
+                smtp.send(body)
+                smtp.send(b".\r\n")
+        elif answer[0] < 400:
+            smtp.close()
+            raise ReplyError(f"DATA was answered with {answer[0]}")
+        else:
+            return answer
+        return _read(smtp, 1)[0]
+    except smtplib.SMTPServerDisconnected as error:
+        if pipe is None or pipe.command != ".":
+            raise  # the content, or its end, has not left
+        text = f"the answer to the message did not come: {error}"
+        raise _unknown(smtp, envelope, text) from error
+
+
+def _finish(smtp: SMTP, answer: Reply) -> dict[str, Reply]:
+    """Return the refused recipients of a message that was taken; raise for one that was not."""
+    code, text = answer
+    if code == 250:
+        return smtp._refused
+    if code < 400:
+        smtp.close()
+        lost = DeliveryUnknown(f"the message was answered with {code}, which is not 250")
+        lost.recipients, lost.refused = tuple(smtp._accepted), dict(smtp._refused)
+        raise lost
+    if smtp.sock is not None:
+        smtp._rset()  # type: ignore[attr-defined]  # smtplib's
+    raise smtplib.SMTPDataError(code, text)
+
+
+def _lost(
+    smtp: SMTP, envelope: Envelope, replies: list[Reply], error: Exception, *, sent: bool
+) -> NoReturn:
+    """Raise for a connection that was lost among the replies to a group."""
+    if sent and not (replies and replies[0][0] >= 400):
+        raise _unknown(smtp, envelope, f"the answer did not come: {error}") from error
+    raise error
+
+
+def _unknown(smtp: SMTP, envelope: Envelope, text: str) -> DeliveryUnknown:
+    lost = DeliveryUnknown(text)
+    lost.refused = dict(smtp._refused)
+    lost.recipients = tuple(smtp._accepted) or tuple(
+        each for each in envelope.recipients if each not in lost.refused
+    )
+    return lost
