@@ -6,23 +6,20 @@ Judges nothing: what it returns are facts. Every setting of the look-ups enters 
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import random
 import ssl
 import threading
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
-from requiretls_client import mtasts, syntax
+from requiretls_client import mtasts, syntax, tls
 from requiretls_client.cache import PolicyStore, SQLiteStore
-from requiretls_client.facts import Answer, HostFacts, PolicyFacts, RouteFacts, StoredPolicy
-from requiretls_client.fetch import FetchError, fetch_policy
+from requiretls_client.facts import Answer, HostFacts, PolicyFacts, RouteFacts
+from requiretls_client.policy_fetch import fetch_once
 from requiretls_client.route import (
     Ask,
     Fetched,
@@ -36,14 +33,7 @@ from requiretls_client.route import (
 
 WORKERS = 64  # DNS questions under way at once
 FETCHERS = 16  # policy fetches at once: slow web servers must not hold up the questions of others
-FETCH_SECONDS = 60.0  # RFC 8461 s3.3
-CLAIM_SECONDS = 90.0  # longer than any fetch: only a process that was killed leaves it to time
-_AHEAD = 86400.0  # seconds; a policy "fetched" later than that was kept while the clock was wrong
-_JUST_NOW = 60.0  # seconds in which a policy that somebody else fetched serves us too
-_WAIT = 0.05  # seconds between two looks at whether he has
-
 _random = random.SystemRandom()
-_log = logging.getLogger("requiretls_client")
 
 
 class AnyResolver(Protocol):
@@ -97,7 +87,7 @@ class Lookups:
         self.resolver = resolver
         self.cache: PolicyStore = SQLiteStore() if cache is None else cache
         self.allow_private = bool(allow_private)
-        self._context = _context(trust)
+        self._context = tls.trusting(trust)
         self._pools: tuple[int, ThreadPoolExecutor, ThreadPoolExecutor] | None = None
         self._flights: dict[str, Future[Any]] = {}  # domain -> the fetch that is under way
         self._lock = threading.RLock()  # a fetch may end within the thread that began it
@@ -282,52 +272,7 @@ class Lookups:
                 return Answer(
                     name, rdtype, "broken", "indeterminate", canonical=name, problem=problem
                 )
-        return self._fetch(question.domain, question.policy_id, question.addresses)
-
-    # -- policies ----------------------------------------------------------------------------------
-
-    def _fetch(self, domain: str, policy_id: str, addresses: Sequence[str]) -> Fetched:
-        """Fetch a policy and keep it; of all threads and processes that want it, one fetches."""
-        deadline = time.monotonic() + CLAIM_SECONDS
-        while not self.cache.claim(domain, time.time(), CLAIM_SECONDS):
-            if time.monotonic() > deadline:
-                return Fetched(None, "another process is fetching it, and does not end")
-            time.sleep(_WAIT)
-        try:
-            now = time.time()
-            before = self.cache.load(domain)
-            if before and before.policy_id == policy_id and 0 <= now - before.fetched < _JUST_NOW:
-                return Fetched(before)
-            failure = self.cache.failure(domain)
-            if failure and failure[0] == policy_id and 0 <= now - failure[1] < _JUST_NOW:
-                return Fetched(None, "somebody else's fetch has just failed")
-            return self._fetch_now(domain, policy_id, addresses, before)
-        finally:
-            self.cache.release(domain)
-
-    def _fetch_now(
-        self, domain: str, policy_id: str, addresses: Sequence[str], before: StoredPolicy | None
-    ) -> Fetched:
-        try:
-            body = fetch_policy(domain, addresses, self.context, timeout=FETCH_SECONDS)
-            policy = mtasts.parse_policy(body)
-        except (FetchError, mtasts.PolicyError) as error:
-            self.cache.note_failure(domain, policy_id, time.time())
-            problem = syntax.printable(str(error))
-            if before and before.policy.mode != "none":  # RFC 8461 s10.2
-                _log.warning(
-                    "the MTA-STS policy of %s could not be refreshed: %s", domain, problem
-                )
-            return Fetched(None, problem)
-        stored = StoredPolicy(policy, policy_id, time.time())
-        if before and before.fetched > stored.fetched + _AHEAD:
-            self.cache.drop(domain)  # or it would outlive every newer one
-        self.cache.save(domain, stored)
-        if before and before.policy.mode == "enforce" and policy.mode != "enforce":
-            _log.warning(
-                "the MTA-STS policy of %s was enforced and is now in mode %s", domain, policy.mode
-            )
-        return Fetched(stored)
+        return fetch_once(question, self.cache, self.context)
 
 
 _default: Lookups | None = None
@@ -341,20 +286,3 @@ def default_lookups() -> Lookups:
         if _default is None:
             _default = Lookups()
         return _default
-
-
-def _context(trust: str | os.PathLike[str] | ssl.SSLContext) -> ssl.SSLContext | None:
-    """Return the context for ``trust``; None for certifi's roots, which the process shares."""
-    from requiretls_client import tls
-
-    if isinstance(trust, ssl.SSLContext):
-        if not tls.verifies(trust):
-            raise ValueError("trust must be an SSL context that verifies chain and name")
-        return trust
-    if trust == "certifi":
-        return None
-    if trust == "system":
-        context = tls.client_context()
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-        return context
-    return tls.client_context(str(Path(trust)))

@@ -20,8 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from requiretls_client import syntax
+from requiretls_client.connection import Connection
 from requiretls_client.content import dotted
 from requiretls_client.errors import DeliveryUnknown, ReplyError
+from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
     from requiretls_client.session import SMTP
@@ -54,6 +57,48 @@ class Envelope:
     rcpts: list[Command]
     content: bytes
     early: bool
+
+
+def applies(smtp: SMTP) -> bool:
+    """Tell whether a message may leave so: not where a subclass has its own way to say a step."""
+    from requiretls_client.session import SMTP
+
+    steps: list[tuple[str, type]] = [
+        ("mail", SMTP), ("rcpt", SMTP), ("data", SMTP), ("send", Connection),
+        ("putcmd", Connection), ("getreply", Wire),
+    ]  # fmt: skip
+    return all(getattr(type(smtp), name) is getattr(base, name) for name, base in steps)
+
+
+def envelope(
+    smtp: SMTP,
+    from_addr: str,
+    recipients: Sequence[str],
+    content: bytes,
+    mail_options: Sequence[str],
+    rcpt_options: Sequence[str],
+    *,
+    marked: bool,
+    early: bool,
+) -> Envelope:
+    """Put a message that was checked into commands.
+
+    Args:
+        marked: MAIL carries REQUIRETLS.
+        early: the content may leave before MAIL was answered.
+    """
+    options, _ = syntax.split_mark(mail_options)
+    if smtp.has_extn("size"):
+        options.insert(0, f"SIZE={len(content)}")
+    if marked:
+        options.append(syntax.MARK)
+    sender = syntax.mailbox(from_addr, "from_addr")
+    mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
+    parameters = "".join(f" {option}" for option in rcpt_options)
+    rcpts = [
+        ("RCPT", f" TO:<{syntax.mailbox(each, 'to_addrs')}>{parameters}") for each in recipients
+    ]
+    return Envelope(sender, recipients, mail, rcpts, content, early)
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:

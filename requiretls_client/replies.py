@@ -11,6 +11,7 @@ import re
 
 # RFC 5321 s4.5.3.1.5 has 512 octets for a line; servers with long EHLO lines get four times that.
 MAX_LINE = 2048
+MAX_CHALLENGE = 12288 + 6  # of a line with 334: RFC 4954 s4
 MAX_LINES = 100
 MAX_REPLY = 64 * 1024
 
@@ -85,9 +86,10 @@ class Parser:
             return Reply(int(code), [text], [line])
         while True:
             end = self.buffer.find(b"\n") + 1
-            if (end or len(self.buffer)) > MAX_LINE:
+            limit = MAX_CHALLENGE if self.buffer.startswith(b"334") else MAX_LINE
+            if (end or len(self.buffer)) > limit:
                 raise Malformed(
-                    f"a reply line is longer than {MAX_LINE} octets", bytes(self.buffer[:MAX_LINE])
+                    f"a reply line is longer than {limit} octets", bytes(self.buffer[:MAX_LINE])
                 )
             if not end:
                 return None

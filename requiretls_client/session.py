@@ -18,7 +18,6 @@ from requiretls_client import syntax
 from requiretls_client.connection import Connection
 from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.starttls import Seen, check_context
-from requiretls_client.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -398,14 +397,9 @@ class SMTP(Connection):
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             self._field_is_in = tls_optional or optional
             try:
-                if self._may_pipeline():
-                    refused = self._pipelined(
-                        from_addr, recipients, msg, mail_options, rcpt_options, receipt
-                    )
-                else:
-                    refused = super().sendmail(
-                        from_addr, recipients, msg, mail_options, rcpt_options
-                    )
+                refused = self._transact(
+                    from_addr, recipients, msg, mail_options, rcpt_options, receipt
+                )
             finally:
                 self._field_is_in = False
             self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
@@ -415,16 +409,7 @@ class SMTP(Connection):
     use_pipelining = True  # where the server offers it; False goes step by step, as smtplib
     use_chunking = False  # True: ordinary content rides along with BDAT, see pipelining
 
-    def _may_pipeline(self) -> bool:
-        """Tell whether a message may leave in groups of commands (RFC 2920).
-
-        Not where a subclass has its own way to say MAIL, RCPT or DATA.
-        """
-        if not (self.use_pipelining and self.does_esmtp and self.has_extn("pipelining")):
-            return False
-        return all(getattr(type(self), name) is getattr(base, name) for name, base in _STEPS)
-
-    def _pipelined(
+    def _transact(
         self,
         from_addr: str,
         recipients: Sequence[str],
@@ -433,21 +418,18 @@ class SMTP(Connection):
         rcpt_options: Sequence[str],
         receipt: Verdict | None,
     ) -> dict[str, Reply]:
-        """Send one message in groups of commands; the envelope was checked before."""
-        from requiretls_client.pipelining import Envelope, transact
+        """Send a message that was checked: in groups of commands where that can be."""
+        if self.use_pipelining and self.does_esmtp and self.has_extn("pipelining"):
+            from requiretls_client import pipelining
 
-        options, _ = syntax.split_mark(mail_options)
-        if self.has_extn("size"):
-            options.insert(0, f"SIZE={len(msg)}")
-        if receipt is not None and receipt.requiretls:
-            options.append(syntax.MARK)
-        sender = syntax.mailbox(from_addr, "from_addr")
-        mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
-        parameters = "".join(f" {option}" for option in rcpt_options)
-        rcpts = [
-            ("RCPT", f" TO:<{syntax.mailbox(each, 'to_addrs')}>{parameters}") for each in recipients
-        ]
-        return transact(self, Envelope(sender, recipients, mail, rcpts, msg, receipt is None))
+            if pipelining.applies(self):
+                marked = receipt is not None and receipt.requiretls
+                envelope = pipelining.envelope(
+                    self, from_addr, recipients, msg, mail_options, rcpt_options,
+                    marked=marked, early=receipt is None,
+                )  # fmt: skip
+                return pipelining.transact(self, envelope)
+        return super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
 
     def _check_recipients(self, recipients: Sequence[str]) -> None:
         """Refuse, before MAIL, recipients of another domain than the session's."""
@@ -518,13 +500,6 @@ class SMTP(Connection):
                 mail_options = content.international_options(mail_options, self.has_extn)
             raw = serialised.form(mail_options, self.has_extn)
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
-
-
-# What a subclass may have its own of, so that a message must pass it step by step.
-_STEPS: list[tuple[str, type]] = [
-    ("mail", SMTP), ("rcpt", SMTP), ("data", SMTP), ("send", Connection), ("putcmd", Connection),
-    ("getreply", Wire),
-]  # fmt: skip
 
 
 def _warn_stricter_wins() -> None:

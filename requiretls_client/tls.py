@@ -12,6 +12,7 @@ renegotiation, certificates of 112 bits and more.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -208,3 +209,26 @@ def _chain(sock: ssl.SSLSocket, method: str) -> tuple[bytes, ...]:
     if find is None:
         return ()
     return tuple(ssl.PEM_cert_to_DER_cert(each.public_bytes()) for each in find() or ())
+
+
+def trusting(trust: str | os.PathLike[str] | ssl.SSLContext) -> ssl.SSLContext | None:
+    """Return a verifying context for ``"system"``, the path of a PEM file, or a context.
+
+    Returns:
+        None for ``"certifi"``, whose context the process shares: :func:`default_context`.
+
+    Raises:
+        ValueError: a context that does not verify.
+        OSError: a file that cannot be read.
+    """
+    if isinstance(trust, ssl.SSLContext):
+        if not verifies(trust):
+            raise ValueError("trust must be an SSL context that verifies chain and name")
+        return trust
+    if trust == "certifi":
+        return None
+    if trust == "system":
+        context = client_context()
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+        return context
+    return client_context(os.fspath(trust))

@@ -15,7 +15,7 @@ import signal
 import sys
 
 import requiretls_client as rt
-from requiretls_client import fetch, lookups
+from requiretls_client import fetch, policy_fetch
 from requiretls_client.cache import SQLiteStore
 from requiretls_client.lookups import Lookups
 from requiretls_client.resolver import Resolver
@@ -39,14 +39,14 @@ def dying(call, when):
 def arm(step):
     """Have this process die at a step."""
     Resolver.query = dying(Resolver.query, lambda _, __, rdtype: rdtype == step)
-    lookups.fetch_policy = dying(lookups.fetch_policy, lambda *_: step == "FETCHED")
+    policy_fetch.fetch_policy = dying(policy_fetch.fetch_policy, lambda *_: step == "FETCHED")
     SQLiteStore.save = dying(SQLiteStore.save, lambda *_: step == "SAVED")
 
 
 def main(cafile, dns_port, policy_port, smtp_port, recipient, claim_seconds):
     """Make a child for each line."""
-    lookups.fetch_policy = functools.partial(fetch.fetch_policy, port=int(policy_port))
-    lookups.CLAIM_SECONDS = float(claim_seconds)
+    policy_fetch.fetch_policy = functools.partial(fetch.fetch_policy, port=int(policy_port))
+    policy_fetch.CLAIM_SECONDS = float(claim_seconds)
     for line in sys.stdin:
         store, step = line.rstrip("\n").split("\t")
         pid = os.fork()

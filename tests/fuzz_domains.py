@@ -24,7 +24,7 @@ from small_internet import key_digest
 from support import CA_AT_HAND
 
 import requiretls_client as rt
-from requiretls_client import fetch, lookups
+from requiretls_client import fetch, policy_fetch
 from requiretls_client.cache import MemoryStore
 from requiretls_client.facts import StoredPolicy, STSPolicy
 from requiretls_client.lookups import Lookups
@@ -294,9 +294,9 @@ def try_domain(rng):
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         world = World(rng, stack)
-        patch.setattr(lookups, "FETCH_SECONDS", PATIENCE)
+        patch.setattr(policy_fetch, "FETCH_SECONDS", PATIENCE)
         there = functools.partial(fetch.fetch_policy, port=world.policies.port)
-        patch.setattr(lookups, "fetch_policy", there)
+        patch.setattr(policy_fetch, "fetch_policy", there)
         looking = world.lookups()
         stack.callback(looking.close)
         since = time.time()

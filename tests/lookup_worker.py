@@ -13,7 +13,7 @@ import json
 import sys
 import threading
 
-from requiretls_client import fetch, lookups
+from requiretls_client import fetch, lookups, policy_fetch
 from requiretls_client.cache import SQLiteStore
 from requiretls_client.testing.resolver import FakeResolver
 
@@ -31,7 +31,7 @@ def main(store, cafile, port, domains, threads, *down):
         if down:
             fail[f"_mta-sts.{domain} TXT"] = "servfail"
             fail[f"mta-sts.{domain} A"] = "servfail"
-    lookups.fetch_policy = functools.partial(fetch.fetch_policy, port=int(port))
+    policy_fetch.fetch_policy = functools.partial(fetch.fetch_policy, port=int(port))
     looking = lookups.Lookups(
         FakeResolver(records, fail=fail, insecure=True), SQLiteStore(store),
         trust=cafile, allow_private=True,

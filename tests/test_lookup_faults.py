@@ -37,7 +37,7 @@ from small_internet import DOMAIN, WITHOUT, SmallInternet
 from support import CA_AT_HAND, nothing_sent
 
 import requiretls_client as rt
-from requiretls_client import cache_file, fetch, lookups
+from requiretls_client import cache_file, fetch, policy_fetch
 from requiretls_client.cache import SQLiteStore
 from requiretls_client.facts import StoredPolicy, STSPolicy
 from requiretls_client.testing import CA, normal
@@ -193,7 +193,7 @@ class Reference:
         self.net, self.folder, self._runs = SmallInternet(stack), folder, 0
         self.web = stack.enter_context(PolicyServer())
         there = functools.partial(fetch.fetch_policy, port=self.web.port)
-        patch.setattr(lookups, "fetch_policy", there)
+        patch.setattr(policy_fetch, "fetch_policy", there)
         self.prepare()
         self.name_server = self.net.name_server()
         self.trust = CA_AT_HAND.context()
@@ -316,7 +316,7 @@ class Trial:
         """Start the servers and count the calls of a run without a fault."""
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         patch.setattr(cache_file, "BUSY", 0.1)
-        patch.setattr(lookups, "FETCH_SECONDS", 2.0)
+        patch.setattr(policy_fetch, "FETCH_SECONDS", 2.0)
         self.name, self.way = name, way
         self.injector = Injector(patch)
         self.reference = REFERENCES[name](stack, patch, folder)
@@ -398,7 +398,9 @@ def try_out(folder, name, way, share=None):
         for nth in numbers:
             seen[trial.fail(nth)] += 1
         gc.collect()
-        assert (open_files(), threading.active_count()) == before, (name, way)
+        # No growth; what an earlier test left to its end may have ended meanwhile.
+        assert open_files() <= before[0], (name, way)
+        assert threading.active_count() <= before[1], (name, way)
         trial.end()
     return seen, trial.calls
 
@@ -480,7 +482,7 @@ class Victims:
     def __init__(self, stack, patch, folder):
         """Start everything."""
         self.reached, self.step = threading.Event(), ""
-        patch.setattr(lookups, "CLAIM_SECONDS", LEASE)
+        patch.setattr(policy_fetch, "CLAIM_SECONDS", LEASE)
         self.internet = Reaching(stack, patch, folder, self.at)
         (self.server,) = self.internet.net.servers.values()
         roots = folder / "roots.pem"

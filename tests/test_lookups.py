@@ -17,7 +17,7 @@ import pytest
 from policy_server import PolicyServer, answer, certificate_for, policy
 from support import CA_AT_HAND, lax_context
 
-from requiretls_client import fetch, lookups
+from requiretls_client import fetch, lookups, policy_fetch
 from requiretls_client.cache import MemoryStore, SQLiteStore
 from requiretls_client.facts import Answer, StoredPolicy, STSPolicy
 from requiretls_client.lookups import Lookups
@@ -40,7 +40,7 @@ def web(monkeypatch):
     """Run a policy server; our only change is the port, which is 443 otherwise."""
     with PolicyServer() as server:
         there = functools.partial(fetch.fetch_policy, port=server.port)
-        monkeypatch.setattr(lookups, "fetch_policy", there)
+        monkeypatch.setattr(policy_fetch, "fetch_policy", there)
         yield server
 
 
@@ -249,7 +249,7 @@ def test_slow_policy_hosts_do_not_hold_up_the_others(monkeypatch):
         stuck.wait(20)
         raise fetch.FetchError("the test says so", "timeout")
 
-    monkeypatch.setattr(lookups, "fetch_policy", never)
+    monkeypatch.setattr(policy_fetch, "fetch_policy", never)
     count = lookups.FETCHERS + 4
     records = {}
     for number in range(count):
@@ -284,7 +284,7 @@ def test_one_fetch_holds_one_thread(monkeypatch):
             ended.append(domain)
         raise fetch.FetchError("the test says so", "timeout")
 
-    monkeypatch.setattr(lookups, "fetch_policy", fetch_policy)
+    monkeypatch.setattr(policy_fetch, "fetch_policy", fetch_policy)
     records = {"_mta-sts.slow.example TXT": ["v=STSv1; id=1;"]}
     looked = looking(records | {"mta-sts.slow.example A": ["127.0.0.1"]})
     asked, ask = threading.Semaphore(0), looked._ask

@@ -93,6 +93,16 @@ def test_bytes_behind_a_reply_wait():
     assert parser.waiting == b"354 go\r\n250 que"
 
 
+def test_long_challenge():
+    """AUTH-03: a line with 334 may hold 12,288 octets of base64, and not one more."""
+    parser = Parser()
+    parser.feed(b"334 " + b"A" * 12288 + b"\r\n")
+    assert len(parser.take().text) == 12288
+    parser.feed(b"334 " + b"A" * 12289 + b"\r\n")
+    with pytest.raises(Malformed, match="12294"):
+        parser.take()
+
+
 @pytest.mark.parametrize(
     ("code", "text", "status"),
     [

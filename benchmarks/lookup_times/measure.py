@@ -1,8 +1,8 @@
 """The measurements: our look-ups, the same questions one after another, and peers.
 
 The only change to the package is that policies are fetched from another port than 443:
-``requiretls_client.lookups.fetch_policy`` gets ``port=``. The rounds of what is compared alternate,
-so that a machine that slows down slows both.
+``requiretls_client.policy_fetch.fetch_policy`` gets ``port=``. The rounds of what is compared
+alternate, so that a machine that slows down slows both.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import requests
 
 from lookup_times.internet import HOST, POLICY, POLICY_ID
 from lookup_times.report import Row
-from requiretls_client import lookups, mtasts, tls
+from requiretls_client import lookups, mtasts, policy_fetch, tls
 from requiretls_client.cache import MemoryStore, PolicyStore, SQLiteStore
 from requiretls_client.facts import Answer, RouteFacts, StoredPolicy
 from requiretls_client.fetch import fetch_policy
@@ -67,7 +67,7 @@ class Bench:
         self._near = Resolver([HOST], port=ports["near_dns"])
         self._context = tls.client_context(str(bundle))
         fetch = functools.partial(fetch_policy, port=ports["https"])
-        setattr(lookups, "fetch_policy", fetch)  # noqa: B010 - the type checker objects
+        setattr(policy_fetch, "fetch_policy", fetch)  # noqa: B010 - the type checker objects
         self._fetch = fetch
         self._stores = 0
 

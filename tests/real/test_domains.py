@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pytest
 
 import requiretls_client as rt
-from requiretls_client import lookups
+from requiretls_client import policy_fetch
 
 from .zones import ZONES, Zone
 
@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
 def ways(internet):
     """Return look-ups in the small internet, by the system's own resolver settings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lookups, "FETCH_SECONDS", 1.0)
+        patch.setattr(policy_fetch, "FETCH_SECONDS", 1.0)
         made = rt.Lookups(cache=rt.MemoryStore(), trust=internet.ca.path, allow_private=True)
         yield made
         made.close()
