@@ -72,7 +72,7 @@ def applies(smtp: SMTP) -> bool:
 
 def envelope(
     smtp: SMTP,
-    from_addr: str,
+    paths: Sequence[str],
     recipients: Sequence[str],
     content: bytes,
     mail_options: Sequence[str],
@@ -84,6 +84,8 @@ def envelope(
     """Put a message that was checked into commands.
 
     Args:
+        paths: the bare mailboxes of the sender and of each recipient.
+        recipients: as the caller wrote them.
         marked: MAIL carries REQUIRETLS.
         early: the content may leave before MAIL was answered.
     """
@@ -92,12 +94,10 @@ def envelope(
         options.insert(0, f"SIZE={len(content)}")
     if marked:
         options.append(syntax.MARK)
-    sender = syntax.mailbox(from_addr, "from_addr")
+    sender, *mailboxes = paths
     mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
     parameters = "".join(f" {option}" for option in rcpt_options)
-    rcpts = [
-        ("RCPT", f" TO:<{syntax.mailbox(each, 'to_addrs')}>{parameters}") for each in recipients
-    ]
+    rcpts = [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
     return Envelope(sender, recipients, mail, rcpts, content, early)
 
 
@@ -120,7 +120,7 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         for number, group in enumerate(groups, 1):
             closing = number == len(groups)
             _send_group(smtp, envelope, group, closing=closing, riding=riding)
-            replies += _read(smtp, len(group) + closing)
+            replies += smtp._read_group(len(group) + closing)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
@@ -151,17 +151,6 @@ def _send_group(
 
 def _bdat(envelope: Envelope) -> Command:
     return "BDAT", f" {len(envelope.content)} LAST"
-
-
-def _read(smtp: SMTP, count: int) -> list[Reply]:
-    """Read so many replies; 421 is the last that the server says (RFC 5321 s3.8)."""
-    replies: list[Reply] = []
-    while len(replies) < count:
-        replies.append(smtp.getreply())
-        if replies[-1][0] == 421:
-            smtp.close()
-            break
-    return replies
 
 
 def _judge(
@@ -201,7 +190,7 @@ def _give_up(
             smtp.close()  # MAIL was refused, they say; somebody would get an empty message
             return
         smtp.send(b".\r\n")  # RFC 2920 s3.1: an empty message, which nobody gets
-        _read(smtp, 1)
+        smtp._read_group(1)
     if smtp.sock is not None:
         smtp._rset()  # type: ignore[attr-defined]  # smtplib's
 
@@ -224,7 +213,7 @@ def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply
             raise ReplyError(f"DATA was answered with {answer[0]}")
         else:
             return answer
-        return _read(smtp, 1)[0]
+        return smtp._read_group(1)[0]
     except smtplib.SMTPServerDisconnected as error:
         if pipe is None or pipe.command != ".":
             raise  # the content, or its end, has not left

@@ -376,7 +376,7 @@ class SMTP(Connection):
         recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
         mail_options = syntax.checked_options(mail_options, "mail_options")
         rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
-        syntax.check_envelope(from_addr, recipients, mail_options)
+        paths = syntax.check_envelope(from_addr, recipients, mail_options)
         self._check_recipients(recipients)
         tls_optional = tls_optional or self._session_optional
         msg = content.raw_bytes(msg)
@@ -390,15 +390,14 @@ class SMTP(Connection):
         with _Message(self, required):
             receipt: Any = None
             if required:
-                null_path = not syntax.mailbox(from_addr, "from_addr")
-                receipt = self._secure(null_path=null_path)
+                receipt = self._secure(null_path=not paths[0])
             self.ehlo_or_helo_if_needed()
             mail_options = content.mail_options(msg, mail_options, self.has_extn)
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             self._field_is_in = tls_optional or optional
             try:
                 refused = self._transact(
-                    from_addr, recipients, msg, mail_options, rcpt_options, receipt
+                    from_addr, recipients, paths, msg, mail_options, rcpt_options, receipt
                 )
             finally:
                 self._field_is_in = False
@@ -413,6 +412,7 @@ class SMTP(Connection):
         self,
         from_addr: str,
         recipients: Sequence[str],
+        paths: Sequence[str],
         msg: bytes,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
@@ -425,7 +425,7 @@ class SMTP(Connection):
             if pipelining.applies(self):
                 marked = receipt is not None and receipt.requiretls
                 envelope = pipelining.envelope(
-                    self, from_addr, recipients, msg, mail_options, rcpt_options,
+                    self, paths, recipients, msg, mail_options, rcpt_options,
                     marked=marked, early=receipt is None,
                 )  # fmt: skip
                 return pipelining.transact(self, envelope)

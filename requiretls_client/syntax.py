@@ -97,8 +97,13 @@ def mailbox(address: str, argument: str) -> str:
     return bare
 
 
-def check_envelope(sender: str, recipients: Sequence[str], mail_options: Sequence[str]) -> None:
+def check_envelope(
+    sender: str, recipients: Sequence[str], mail_options: Sequence[str]
+) -> list[str]:
     """Refuse an envelope that could not be sent as it stands.
+
+    Returns:
+        The bare mailboxes: the sender's ("" for the null path), then each recipient's.
 
     Raises:
         TypeError: an address that is not a str.
@@ -113,6 +118,7 @@ def check_envelope(sender: str, recipients: Sequence[str], mail_options: Sequenc
     if not any(option.upper() == "SMTPUTF8" for option in mail_options):
         for path in paths:
             path.encode("ascii")
+    return paths
 
 
 def checked_options(options: Iterable[str], argument: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ report a message as sent.
 from __future__ import annotations
 
 import os
+import select
 import smtplib
 import ssl
 import sys
@@ -42,7 +43,7 @@ _CHUNK = 4096
 class Pipe:
     """One socket, and how far both sides are in step on it."""
 
-    __slots__ = ("command", "content", "last", "left", "owed", "parser", "pid", "sock")
+    __slots__ = ("command", "content", "last", "left", "owed", "parser", "pid", "poller", "sock")
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         """Begin before the greeting."""
@@ -53,6 +54,19 @@ class Pipe:
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
+        self.poller: Any = None
+
+    def may_be_readable(self) -> bool:
+        """Tell whether something may have arrived; also True where that cannot be told."""
+        try:
+            if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+                return True
+            if self.poller is None:
+                self.poller = select.poll()
+                self.poller.register(self.sock.fileno(), select.POLLIN)
+            return bool(self.poller.poll(0))
+        except (AttributeError, OSError, TypeError, ValueError):  # no poll(), or no real socket
+            return True
 
 
 class Wire(smtplib.SMTP):
@@ -158,6 +172,20 @@ class Wire(smtplib.SMTP):
             self._print_debug(shown)  # type: ignore[attr-defined]
         return reply.code, reply.text
 
+    def _read_group(self, count: int) -> list[Reply]:
+        """Read the replies to a group of commands; 421 is the last that a server says.
+
+        Raises:
+            ReplyError, SMTPServerDisconnected: as :meth:`getreply`.
+        """
+        replies: list[Reply] = []
+        while len(replies) < count:
+            replies.append(self.getreply())
+            if replies[-1][0] == 421:  # RFC 5321 s3.8
+                self.close()
+                break
+        return replies
+
     def _read_reply(self, pipe: Pipe) -> ParsedReply:
         """Return the next reply; one that has arrived already, of a group, needs no waiting."""
         timeout = pipe.sock.gettimeout()
@@ -216,6 +244,8 @@ class Wire(smtplib.SMTP):
 
     def _poll(self, pipe: Pipe) -> bool:
         """Take in what has arrived, without waiting; return whether the server has hung up."""
+        if not pipe.may_be_readable():
+            return False
         timeout = pipe.sock.gettimeout()
         try:
             pipe.sock.settimeout(0)
