@@ -1024,7 +1024,7 @@ def test_the_documentation_runs(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(blocks) == 7
+    assert len(blocks) == 8
 
 
 def test_server_is_forgotten():
