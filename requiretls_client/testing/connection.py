@@ -140,7 +140,8 @@ class Connection:
     def reset(self) -> None:
         """Tear the connection down at once (RST); the client loses what it had not read."""
         self.closed = True
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # it has ended already
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
 
     def say_goodbye(self) -> None:
