@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 SMALL = 64 * 1024  # octets of content that are cheaper to copy than to send by themselves
 CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
 
+
 class Connection(StartTLS):
     """The guarded wire under :class:`~requiretls_client.session.SMTP`; not used on its own."""
 
@@ -455,6 +456,7 @@ class Connection(StartTLS):
         if not verdict.allowed:
             self._refuse(verdict, blocked)
         return verdict
+
 
 def _send_close_notify(sock: ssl.SSLSocket) -> None:
     """Send the TLS close alert without waiting for the peer's (RFC 8314 s3.4)."""

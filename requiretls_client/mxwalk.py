@@ -108,9 +108,7 @@ class Walk:
         self.attempts.append(Attempt(host.name, host.preference, address, verdict))
 
     def _refusal(self, path: PathFacts | None, findings: list[Finding]) -> Verdict:
-        return refuse(
-            path, findings, require_tls=self._wish.require_tls, domain=self._route.domain
-        )
+        return refuse(path, findings, require_tls=self._wish.require_tls, domain=self._route.domain)
 
     # -- one address -------------------------------------------------------------------------------
 
@@ -226,9 +224,7 @@ def first_session(
     raise errors.refusal(walk.verdict(), f"mail to {domain} was refused")
 
 
-def connect_named(
-    smtp: Connection, host: str, port: int, source_address: Any
-) -> tuple[int, bytes]:
+def connect_named(smtp: Connection, host: str, port: int, source_address: Any) -> tuple[int, bytes]:
     """Connect to a server that the caller named, once its TLSA records are known (RFC 7673).
 
     Raises:

@@ -382,6 +382,5 @@ def _verdict(
         mx_level=level,
         code=(451 if later else 550) if status else None,
         status=status,
-        temporary=refused
-        and (later or hint or bool(facts.obstacle and facts.obstacle.temporary)),
+        temporary=refused and (later or hint or bool(facts.obstacle and facts.obstacle.temporary)),
     )

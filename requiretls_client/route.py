@@ -284,9 +284,7 @@ _NOT_GLOBAL = [
 ]  # fmt: skip
 
 
-def _with_tlsa(
-    host: HostFacts, bases: list[str], answers: Iterable[Answer | Fetched]
-) -> HostFacts:
+def _with_tlsa(host: HostFacts, bases: list[str], answers: Iterable[Answer | Fetched]) -> HostFacts:
     """Add the first secure TLSA records, or the failure before them (RFC 7672 s2.1.2)."""
     for base, answer in zip(bases, answers, strict=False):
         if not isinstance(answer, Answer):
@@ -369,9 +367,9 @@ def _published_id(txt: Answer) -> tuple[str | None, str]:
 # -- asking --------------------------------------------------------------------------------------
 
 
-def _ask(*questions: Question) -> Generator[
-    tuple[Question, ...], tuple[Answer | Fetched, ...], tuple[Answer, ...]
-]:
+def _ask(
+    *questions: Question,
+) -> Generator[tuple[Question, ...], tuple[Answer | Fetched, ...], tuple[Answer, ...]]:
     """Ask the DNS, and return its answers."""
     answers = yield questions
     return tuple(answer for answer in answers if isinstance(answer, Answer))

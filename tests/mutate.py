@@ -365,7 +365,7 @@ MUTATIONS = [
     ),
     (
         'sendmail-secures', 'session',
-        'receipt = self._secure(null_path=null_path)',
+        'receipt = self._secure(null_path=not paths[0])',
         'receipt = self.judge()',
     ),
     (

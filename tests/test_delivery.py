@@ -358,9 +358,7 @@ def test_refused_on_the_way(net, message, options, status, cls):
     assert error.temporary is (status.startswith("4") or status == "5.7.10")
     assert error.host == GOOD
     with pytest.raises(rt.RequireTLSError) as caught:
-        rt.SMTP.to_domain(
-            DOMAIN, require_tls=True, lookups=net.lookups(), port=net.port, timeout=5
-        )
+        rt.SMTP.to_domain(DOMAIN, require_tls=True, lookups=net.lookups(), port=net.port, timeout=5)
     assert type(caught.value) is cls
 
 

@@ -71,7 +71,8 @@ def dsn(message, failure=None, **options):
     options = {"reporting_mta": MTA, "now": NOW, **options}
     made = rt.make_dsn(message, failure or report_of(), **options)
     assert made is not None
-    return email.message_from_bytes(bytes(made), policy=STRICT)
+    utf8 = made.policy.utf8  # RFC 6533: else bytes() of the parsed one would encode it
+    return email.message_from_bytes(bytes(made), policy=STRICT.clone(utf8=utf8))
 
 
 def text_of(report):

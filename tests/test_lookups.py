@@ -53,9 +53,7 @@ def publish(web, *mx, mode="enforce", domain=DOMAIN, **options):
 def looking(records=None, store=None, **options):
     """Return look-ups over those records."""
     resolver = FakeResolver({**RECORDS, **(records or {})}, **options)
-    return Lookups(
-        resolver, store or MemoryStore(), trust=CA_AT_HAND.context(), allow_private=True
-    )
+    return Lookups(resolver, store or MemoryStore(), trust=CA_AT_HAND.context(), allow_private=True)
 
 
 def held(store, mode="enforce", policy_id="old", age=60.0):

@@ -257,6 +257,7 @@ def test_the_same_bytes_for_every_host(net, message):
 
 def test_message_as_it_was_at_the_call(net, message):
     """D08: what the caller does to the object meanwhile changes nothing on the way."""
+
     def meddle(connection):
         message.replace_header("Subject", "changed")
         return "250 ok"

@@ -341,9 +341,7 @@ def test_named_server():
         "smtp.example.net A": ["10.0.0.1"],
         "_587._tcp.smtp.example.net TLSA": [f"3 1 1 {DIGEST}"],
     }
-    host, rounds = drive(
-        route.find_server("smtp.example.net", port=587), FakeResolver(records)
-    )
+    host, rounds = drive(route.find_server("smtp.example.net", port=587), FakeResolver(records))
     assert rounds == [
         ["smtp.example.net AAAA", "smtp.example.net A"], ["_587._tcp.smtp.example.net TLSA"]
     ]  # fmt: skip
@@ -363,9 +361,7 @@ POLICY_HOST = {f"mta-sts.{DOMAIN} A": ["192.0.2.80"]}
 def policy(txt, *, stored=None, failure=None, fetched=None, records=None, **options):
     """Look a policy up; return the facts and what was fetched."""
     known = {**POLICY_HOST, **(records or {}), **({TXT: txt} if txt else {})}
-    plan = route.find_policy(
-        DOMAIN, stored=stored, failure=failure, now=NOW, allow_private=True
-    )
+    plan = route.find_policy(DOMAIN, stored=stored, failure=failure, now=NOW, allow_private=True)
     found, rounds = drive(plan, FakeResolver(known, **options), fetched)
     asked = [each for group in rounds for each in group if isinstance(each, Fetch)]
     return found, asked

@@ -476,11 +476,13 @@ def test_failures_leave_nothing_behind(serve, options):
 
     fail()
     server.wait_idle()
-    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     for _ in range(50):
         fail()
     server.wait_idle()
-    assert (len(os.listdir("/proc/self/fd")), threading.active_count()) == before
+    # those of an earlier test may have ended meanwhile
+    assert len(os.listdir("/proc/self/fd")) <= files
+    assert threading.active_count() <= threads
     assert server.ledger == []
 
 

@@ -53,9 +53,7 @@ def tlsa(certificate: Certificate, numbers: str) -> str:
     """
     usage, selector, matching = numbers.split()
     of_authority = usage in ("0", "2")
-    parsed = x509.load_pem_x509_certificate(
-        certificate.ca.pem if of_authority else certificate.pem
-    )
+    parsed = x509.load_pem_x509_certificate(certificate.ca.pem if of_authority else certificate.pem)
     if selector == "0":
         data = parsed.public_bytes(Encoding.DER)
     else:
