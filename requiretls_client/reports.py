@@ -189,12 +189,16 @@ class CheckReport:
     route: RouteFacts | None
 
     def explain(self) -> str:
-        """Say it for people: the verdict, then each host."""
+        """Say it for people: the verdict, the other hosts, then what becomes of other mail."""
         lines = [self.verdict.explain()]
-        for other, verdict in self.verdicts.items():
-            if other != "require_tls":
+        if not self.verdict.hosts:  # else they stand in it already
+            others = [each.verdict for each in self.hosts if each.verdict is not self.verdict]
+            lines += [text for other in others for text in ("", other.explain())]
+            lines += [""] * bool(others)
+        for name, verdict in self.verdicts.items():
+            if name != "require_tls":
                 word = "can be sent" if verdict.allowed else f"is refused ({verdict.status})"
-                lines.append(f"{other}: {word}, TLS {verdict.tls_level}")
+                lines.append(f"{name}: {word}, TLS {verdict.tls_level}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from collections.abc import Sequence
+
+_COMMANDS = {
+    "check": "find out whether mail to a domain can go with REQUIRETLS, and why not; sends nothing",
+    "demo": "send real messages through an embedded server on loopback and show what happened",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,18 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None means ``sys.argv``.
 
     Returns:
-        Exit status: 0 when everything went as it must, 1 when not; argparse exits with 2.
+        Exit status: 0 when everything went as it must; 2, from argparse too, for a wrong call.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="requiretls", description="Send mail with REQUIRETLS (RFC 8689), or know why not."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser(
-        "demo",
-        help="send real messages through an embedded server on loopback and show what happened",
-    )
-    parser.parse_args(argv)
-
-    from requiretls_client.cli.demo import run
-
-    return run()
+    for name, text in _COMMANDS.items():
+        command = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if argv[:1] == [name]:
+            module = importlib.import_module(f"requiretls_client.cli.{name}")
+            module.add_arguments(command)
+            command.epilog = getattr(module, "STATUS", None)
+            command.set_defaults(run=module.run)
+    options = parser.parse_args(argv)
+    status: int = options.run(options)
+    return status

@@ -6,6 +6,7 @@ ledger, the verdict and the exception are all as they must be.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from email.message import EmailMessage
 from typing import TYPE_CHECKING
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
 _WITHOUT = ("PIPELINING", "SIZE 10485760", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
 
 
-def run() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments: there are none."""
+
+
+def run(options: argparse.Namespace) -> int:
     """Play the three acts on standard output; 0 only if each went as it must."""
     from requiretls_client.testing import Server
 
