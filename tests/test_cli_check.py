@@ -160,3 +160,26 @@ def test_help():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("[]\n")
+
+
+def test_reader_that_has_gone():
+    """Output into a closed pipe ends the command quietly, as it ends others."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "requiretls_client", "check", "--relay", "127.0.0.1:9"],
+        stdout=writing, stderr=subprocess.PIPE, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_interrupted(monkeypatch, capsys):
+    """^C is a status and not a traceback."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("requiretls_client.cli.check.check_relay", interrupt)
+    assert check("--relay", "127.0.0.1:9") == 130
+    assert capsys.readouterr().err == ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None means ``sys.argv``.
 
     Returns:
-        Exit status: 0 when everything went as it must; 2, from argparse too, for a wrong call.
+        Exit status: 0 when everything went as it must; 2, from argparse too, for a wrong call;
+        130 and 141 for ^C and for output that nobody reads, as a shell has them.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
@@ -37,5 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.epilog = getattr(module, "STATUS", None)
             command.set_defaults(run=module.run)
     options = parser.parse_args(argv)
-    status: int = options.run(options)
+    try:
+        status: int = options.run(options)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has gone, as ``head`` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        return 128 + 13  # SIGPIPE, which Windows does not have
     return status
