@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import ssl
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,19 +142,21 @@ def wrap(
     """
     if sock is None:
         raise ConnectionResetError("the connection is closed")
-    try:
-        sock.getpeername()  # ssl (3.11, 3.12) leaks the socket of a connection already reset
-    except OSError:
-        raise ConnectionResetError("the connection was reset before the handshake") from None
     before = _settings(context)
-    wrapped = context.wrap_socket(sock, server_hostname=name or None, do_handshake_on_connect=False)
+    try:
+        wrapped = context.wrap_socket(
+            sock, server_hostname=name or None, do_handshake_on_connect=False
+        )
+    except BaseException as error:
+        _close_orphan(error)
+        raise
     try:
         wrapped.do_handshake()
     except BaseException:
         wrapped.close()
         raise
     after = _settings(context)
-    if wrapped.version() is None:  # ... or hands it back without a handshake
+    if wrapped.version() is None:  # what ssl makes of a socket that is no longer connected
         wrapped.close()
         raise ConnectionResetError("the connection was reset before the handshake")
     verified = before[0] and after[0] and isinstance(wrapped, ssl.SSLSocket)
@@ -172,6 +175,18 @@ def wrap(
         verified=_chain(wrapped, "get_verified_chain") if chain and verified else (),
         names=_host_names(names) if chain else (),
     )
+
+
+def _close_orphan(error: BaseException) -> None:
+    """Close the socket that ssl has taken over and forgotten.
+
+    CPython 3.11 and 3.12 leave it to the garbage collector, with a ResourceWarning, when the
+    connection was reset just before; only the traceback still leads to it.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        orphan = frame.f_locals.get("self")
+        if isinstance(orphan, ssl.SSLSocket):
+            orphan.close()
 
 
 def _settings(context: ssl.SSLContext) -> tuple[bool, bool, bool]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
+import struct
 from types import SimpleNamespace
 
 import certifi
@@ -182,3 +184,18 @@ def test_chain_that_python_does_not_tell():
     assert tls._chain(SimpleNamespace(_sslobj=None), "get_unverified_chain") == ()
     empty = SimpleNamespace(_sslobj=SimpleNamespace(get_verified_chain=lambda: None))
     assert tls._chain(empty, "get_verified_chain") == ()
+
+
+def test_reset_just_before_the_handshake():
+    """M13: the socket is closed by us, not by the garbage collector and a ResourceWarning."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        sock = socket.create_connection(listening.getsockname(), timeout=5)
+        peer, _ = listening.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    number = sock.fileno()
+    with pytest.raises(OSError, match=r"reset|connected") as caught:
+        tls.wrap(tls.default_context(), sock, "localhost")
+    with pytest.raises(OSError, match="descriptor"):  # although caught still holds the frames
+        os.fstat(number)
+    assert not isinstance(caught.value, ssl.SSLError)
