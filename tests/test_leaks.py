@@ -202,11 +202,13 @@ def report(count):
             some(True, 1)
             to_domains(False, len(DOMAIN_FAILURES))
             to_domains(True, 4)
+            start = tracemalloc.take_snapshot()
             before = held()
             failed, sent = some(False, count), some(True, count)
             failed += to_domains(False, count)
             sent += to_domains(True, count)
             after = held()
+            grown = tracemalloc.take_snapshot().compare_to(start, "lineno")[:5]
     finally:
         tracemalloc.stop()
         sys.unraisablehook = hook
@@ -214,7 +216,8 @@ def report(count):
     if wrong or sent != Counter(sent=count, delivered=count):
         faults.append(f"what should fail: {failed}; what should be sent: {sent}")
     if after[:2] != before[:2] or after[2] - before[2] > GROWTH:
-        faults.append(f"files, threads and octets before {before}, after {after}")
+        where = "".join(f"\n  {each}" for each in grown)
+        faults.append(f"files, threads and octets before {before}, after {after}{where}")
     seen.update({"(octets grown)": max(0, after[2] - before[2]), **failed, **sent})
     return seen, faults
 
