@@ -15,6 +15,7 @@ def connect(job: Job) -> rt.SMTP:
     """Connect; with ``strict`` every message of the session requires TLS."""
     trust = context(job["cafile"]) if job["cafile"] else None
     smtp = rt.SMTP(job["host"], job["port"], NAME, require_tls=job["strict"], context=trust)
+    smtp.use_chunking = True  # without effect where CHUNKING is not offered
     if trust and not job["strict"]:
         smtp.starttls()
     return smtp
