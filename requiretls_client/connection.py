@@ -81,7 +81,7 @@ class Connection(StartTLS):
             ValueError: the host cannot be one.
             RequireTLSError: ``require_tls`` is set and the session does not qualify.
         """
-        if self._path is not None and self._path.rung != "named":
+        if self._path is not None and not self._path.named:
             raise ValueError(
                 f"this session belongs to {self._path.route.domain}; to_domain() makes another"
             )
@@ -104,7 +104,7 @@ class Connection(StartTLS):
         self._host = host
         self._reference_name()  # an unusable name is an error before anything is dialled
         code, reply = super().connect(address or host, port, source_address)
-        if self._path is not None and self._path.rung != "named":
+        if self._path is not None and not self._path.named:
             return code, reply  # who walks the hosts goes on from here, and judges
         if code == 220 and (self._session_requires or self._requires):
             self._secure()
@@ -349,7 +349,7 @@ class Connection(StartTLS):
         from requiretls_client.policy import judge_login
 
         # A host that a domain's DNS led to gets a password only if it is verified (RFC 4954 s14).
-        led = self._path is not None and self._path.rung != "named"
+        led = self._path is not None and not self._path.named
         required = self._session_requires or self._requires or led
         local = self._dials_as_smtplib() and _is_local(self.sock)
         verdict = judge_login(

@@ -274,3 +274,8 @@ class PathFacts:
     route: RouteFacts
     host: HostFacts
     rung: str = "verified"
+
+    @property
+    def named(self) -> bool:
+        """Whether the caller named the server, rather than a domain's DNS leading to it."""
+        return self.rung == "named"

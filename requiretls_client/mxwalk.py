@@ -298,7 +298,7 @@ def _same_kind(smtp: Connection) -> SMTP:
 def with_way_on(verdict: Verdict, path: PathFacts, lookups: Lookups) -> Verdict:
     """Add to a refusal at a named server that it is a mail domain, if it has MX records."""
     failed = verdict.failed
-    if failed is None or path.rung != "named" or not lookups.has_mx(path.host.name):
+    if failed is None or not path.named or not lookups.has_mx(path.host.name):
         return verdict
     hint = f"; {path.host.name} is a mail domain with MX records: use to_domain() or deliver()"
     mended = replace(failed, fix=failed.fix + hint)

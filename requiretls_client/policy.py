@@ -255,7 +255,7 @@ def _fix_certificate(facts: SessionFacts) -> str:
 
 def _is_mail_host(facts: SessionFacts) -> bool:
     """Tell a host that a domain's DNS led to from a server that the caller named."""
-    return facts.path is not None and facts.path.rung != "named"
+    return facts.path is not None and not facts.path.named
 
 
 def _certificate_on_path(facts: SessionFacts, tls: TLSFacts, path: PathFacts) -> Finding:

@@ -121,7 +121,7 @@ class StartTLS(Wire):
 
     def _host_meant(self) -> str:
         """Return the name of the server for a verdict: the MX host, where one was looked up."""
-        if self._path is None or (self._path.rung == "named" and self._server_hostname):
+        if self._path is None or (self._path.named and self._server_hostname):
             return self._reference_name()
         return self._path.host.name
 

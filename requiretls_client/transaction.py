@@ -150,15 +150,11 @@ class Run:
         outgoing = self._outgoing
         strict = outgoing.wish.require_tls
         if not isinstance(outgoing.message, bytes):
-            return smtp.send_message(
-                outgoing.message, outgoing.sender, batch, require_tls=strict
-            )  # fmt: skip
+            return smtp.send_message(outgoing.message, outgoing.sender, batch, require_tls=strict)
         options: Any = ()
         if not "".join([outgoing.sender, *batch]).isascii():
             options = content.international_options((), smtp.has_extn)
-        return smtp.sendmail(
-            outgoing.sender, batch, outgoing.message, options, require_tls=strict
-        )  # fmt: skip
+        return smtp.sendmail(outgoing.sender, batch, outgoing.message, options, require_tls=strict)
 
 
 def _server(code: int, text: bytes | str) -> Said:

@@ -680,7 +680,7 @@ MUTATIONS = [
     ),
     (
         'not-aimed-elsewhere', 'connection',
-        '        if self._path is not None and self._path.rung != "named":\n            raise',
+        '        if self._path is not None and not self._path.named:\n            raise',
         '        if False:\n            raise',
     ),
     (

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import ssl
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from machine import machine
 
 from attack_table.cases import Case
 from attack_table.clients import Client
@@ -16,16 +14,6 @@ from attack_table.play import Cell
 
 Columns = Mapping[str, Mapping[str, Cell]]  # client key -> case id -> cell
 _WIDTH = 50
-
-
-def machine() -> dict[str, str]:
-    """Return where and when this was measured."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-    }
 
 
 def lines(

@@ -22,7 +22,7 @@ def main(plan: dict[str, Any]) -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         rows = measure.run(plan["domains"], plan["rounds"], Path(folder))
-    where = report.machine()
+    where = report.where()
     for line in report.lines(rows, where):
         print(line)
     print(f"took {time.monotonic() - start:.0f} s")

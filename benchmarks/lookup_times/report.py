@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
-import ssl
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 _PACKAGES = ("requiretls-client", "dnspython", "requests", "urllib3", "certifi")
 _COLUMNS = (43, 24, 24, 20, 9, 6)
@@ -64,17 +61,9 @@ class Row:
         return self.at_most is None or statistics.median(self.ours) <= self.at_most
 
 
-def machine() -> dict[str, str]:
+def where() -> dict[str, str]:
     """Return where, when and with what this was measured."""
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg()[:1])
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, "
-        f"{os.cpu_count()} CPUs, load {load}",
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-        **{name: metadata.version(name) for name in _PACKAGES},
-    }
+    return {**machine(), **{name: metadata.version(name) for name in _PACKAGES}}
 
 
 def lines(rows: Sequence[Row], where: dict[str, str]) -> Iterator[str]:
@@ -122,14 +111,3 @@ def _spread(values: Sequence[float]) -> str:
 def _line(*cells: str) -> str:
     both = zip(cells, _COLUMNS, strict=True)
     return "  ".join(f"{cell:{width}}" for cell, width in both).rstrip()
-
-
-def _processor() -> str:
-    """Return the name of the processor, where Linux tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"

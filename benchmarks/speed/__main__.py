@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from machine import machine
+
 from speed import clients, network, report, works
 from speed.clients import ClientFailed
 from speed.measure import Bench
@@ -46,7 +48,7 @@ def main(plan: dict[str, Any]) -> int:
     except (ClientFailed, CheckFailed, OSError) as error:
         print(f"run: {error}", file=sys.stderr)
         return 2
-    where = report.machine()
+    where = machine()
     for line in report.lines(results, who, where, left_out):
         print(line)
     judged = plan["effort"] != "quick"

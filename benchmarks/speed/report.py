@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import os
-import platform
-import ssl
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from speed.clients import Client
@@ -19,17 +14,6 @@ from speed.works import ALL, SMTPLIB, Column, Goal
 _TITLE, _MEASURE, _CELL = 34, 7, 16
 _BUSY = 0.9  # share of the time from which on the sink may be what is measured
 _UNITS = {"memory": "MiB", "modules": "more"}
-
-
-def machine() -> dict[str, str]:
-    """Return where and when this was measured."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}, "
-        f"{_processor()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}",
-        "python": platform.python_version(),
-        "openssl": ssl.OPENSSL_VERSION,
-    }
 
 
 def lines(
@@ -162,14 +146,3 @@ def _time(seconds: float) -> str:
 def _line(title: str, measure: str, *cells: str) -> str:
     parts = [f"{title:{_TITLE}}", f"{measure:{_MEASURE}}", *(f"{cell:{_CELL}}" for cell in cells)]
     return "  ".join(parts).rstrip()
-
-
-def _processor() -> str:
-    """Return the name of the processor, where Linux tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown processor"
