@@ -16,7 +16,6 @@ Loaded with the first message to such a server.
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,7 +26,9 @@ from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
+    from requiretls_client.sending import Mail
     from requiretls_client.session import SMTP
+    from requiretls_client.verdict import Verdict
 
 Reply = tuple[int, bytes]
 Command = tuple[str, str]
@@ -43,62 +44,50 @@ class Envelope:
     """A message to send, ready for the wire.
 
     Attributes:
-        sender: reverse path, bare.
-        recipients: as the caller wrote them.
-        mail: the MAIL command: verb, rest of the line.
-        rcpts: an RCPT command for each recipient.
-        content: as SMTP carries it, before dot-stuffing.
+        mail: the message.
+        commands: MAIL, and an RCPT for each recipient: verb, rest of the line.
         early: the content may leave before MAIL was answered.
     """
 
-    sender: str
-    recipients: Sequence[str]
-    mail: Command
-    rcpts: list[Command]
-    content: bytes
+    mail: Mail
+    commands: list[Command]
     early: bool
+
+
+def offered(smtp: SMTP) -> bool:
+    """Tell whether the server takes groups of commands, and the caller wants them."""
+    return bool(smtp.use_pipelining and smtp.does_esmtp and smtp.has_extn("pipelining"))
 
 
 def applies(smtp: SMTP) -> bool:
     """Tell whether a message may leave so: not where a subclass has its own way to say a step."""
     from requiretls_client.session import SMTP
 
-    steps: list[tuple[str, type]] = [
-        ("mail", SMTP), ("rcpt", SMTP), ("data", SMTP), ("send", Connection),
-        ("putcmd", Connection), ("getreply", Wire),
-    ]  # fmt: skip
-    return all(getattr(type(smtp), name) is getattr(base, name) for name, base in steps)
+    cls = type(smtp)
+    return (
+        cls.mail is SMTP.mail and cls.rcpt is SMTP.rcpt and cls.data is SMTP.data
+        and cls.send is Connection.send and cls.putcmd is Connection.putcmd
+        and cls.getreply is Wire.getreply
+    )  # fmt: skip
 
 
-def envelope(
-    smtp: SMTP,
-    paths: Sequence[str],
-    recipients: Sequence[str],
-    content: bytes,
-    mail_options: Sequence[str],
-    rcpt_options: Sequence[str],
-    *,
-    marked: bool,
-    early: bool,
-) -> Envelope:
+def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
     """Put a message that was checked into commands.
 
     Args:
-        paths: the bare mailboxes of the sender and of each recipient.
-        recipients: as the caller wrote them.
-        marked: MAIL carries REQUIRETLS.
-        early: the content may leave before MAIL was answered.
+        receipt: what a message with ``require_tls`` leaves under; its content waits for the answer
+            to MAIL.
     """
-    options, _ = syntax.split_mark(mail_options)
+    options = syntax.split_mark(mail.mail_options)[0] if mail.mail_options else []
     if smtp.has_extn("size"):
-        options.insert(0, f"SIZE={len(content)}")
-    if marked:
+        options.insert(0, f"SIZE={len(mail.content)}")
+    if receipt is not None and receipt.requiretls:
         options.append(syntax.MARK)
-    sender, *mailboxes = paths
-    mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
-    parameters = "".join(f" {option}" for option in rcpt_options)
-    rcpts = [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(sender, recipients, mail, rcpts, content, early)
+    sender, *mailboxes = mail.paths
+    commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
+    parameters = "".join([f" {option}" for option in mail.rcpt_options])
+    commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
+    return Envelope(mail, commands, receipt is None)
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
@@ -110,7 +99,7 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    groups = _groups([envelope.mail, *envelope.rcpts])
+    groups = _groups(envelope.commands)
     chunking = smtp.use_chunking and smtp.has_extn("chunking")
     riding = chunking and envelope.early and len(groups) == 1
     smtp._refuse_owed_reply()
@@ -125,7 +114,7 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
         _lost(smtp, envelope, replies, error, sent=riding)
-    answer = replies.pop() if len(replies) == 2 + len(envelope.rcpts) else None
+    answer = replies.pop() if len(replies) == 1 + len(envelope.commands) else None
     _judge(smtp, envelope, replies, answer, riding=riding)
     if not riding:
         answer = _send_content(smtp, envelope, answer)
@@ -144,13 +133,13 @@ def _send_group(
     if not closing:
         smtp._send_group(group)
     elif riding:
-        smtp._send_group([*group, _bdat(envelope)], envelope.content)
+        smtp._send_group([*group, _bdat(envelope)], envelope.mail.content)
     else:
         smtp._send_group([*group, ("DATA", "")])
 
 
 def _bdat(envelope: Envelope) -> Command:
-    return "BDAT", f" {len(envelope.content)} LAST"
+    return "BDAT", f" {len(envelope.mail.content)} LAST"
 
 
 def _judge(
@@ -160,8 +149,8 @@ def _judge(
     mail, *rest = replies
     if mail[0] != 250:
         _give_up(smtp, envelope, replies, answer, riding=riding)
-        raise smtplib.SMTPSenderRefused(mail[0], mail[1], envelope.sender)
-    for recipient, (code, text) in zip(envelope.recipients, rest, strict=False):
+        raise smtplib.SMTPSenderRefused(mail[0], mail[1], envelope.mail.sender)
+    for recipient, (code, text) in zip(envelope.mail.recipients, rest, strict=False):
         if code in (250, 251):
             smtp._accepted.append(recipient)
         elif code < 400:  # smtplib calls it refused, and the server may mean yes
@@ -202,7 +191,7 @@ def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply
         if answer is None:  # 421 before it
             return 421, b""
         if answer[0] == 354:
-            body = dotted(envelope.content)
+            body = dotted(envelope.mail.content)
             if len(body) < SMALL:
                 smtp.send(body + b".\r\n")
             else:
@@ -249,6 +238,6 @@ def _unknown(smtp: SMTP, envelope: Envelope, text: str) -> DeliveryUnknown:
     lost = DeliveryUnknown(text)
     lost.refused = dict(smtp._refused)
     lost.recipients = tuple(smtp._accepted) or tuple(
-        each for each in envelope.recipients if each not in lost.refused
+        each for each in envelope.mail.recipients if each not in lost.refused
     )
     return lost

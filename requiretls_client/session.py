@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from requiretls_client.connection import Reply
     from requiretls_client.lookups import Lookups
     from requiretls_client.sasl import Scrubber
+    from requiretls_client.sending import Mail
     from requiretls_client.verdict import Verdict
 
     Method = TypeVar("Method", bound=Callable[..., Any])
@@ -37,20 +38,6 @@ DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-def
 _stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
 StockSSL = smtplib.SMTP_SSL
 StockLMTP = smtplib.LMTP
-
-
-class _Message:
-    """One message on its way: what it requires is what the choke point demands meanwhile."""
-
-    def __init__(self, connection: SMTP, required: bool) -> None:
-        self.connection, self.required = connection, required
-
-    def __enter__(self) -> None:
-        self.before = self.connection._message_requires
-        self.connection._message_requires = self.required
-
-    def __exit__(self, *_: object) -> None:
-        self.connection._message_requires = self.before
 
 
 def in_turn(method: Method) -> Method:
@@ -284,12 +271,15 @@ class SMTP(Connection):
         path = syntax.mailbox(sender, "sender")
         self._refuse_owed_reply()
         self._accepted, self._refused = [], {}
-        with _Message(self, self._requires or marked):
+        before, self._message_requires = self._message_requires, self._requires or marked
+        try:
             if self._requires:
                 syntax.refuse_full_return(others)
                 if self._secure(null_path=not path).requiretls:
                     others.append(syntax.MARK)
             return super().mail(path, others)
+        finally:
+            self._message_requires = before
 
     def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
         """Send RCPT as smtplib does.
@@ -370,90 +360,28 @@ class SMTP(Connection):
             SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
             SMTPException: as smtplib.
         """
-        from requiretls_client import content, header
+        from requiretls_client import sending
 
         self._receipt = None
-        recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        mail_options = syntax.checked_options(mail_options, "mail_options")
-        rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
-        paths = syntax.check_envelope(from_addr, recipients, mail_options)
-        self._check_recipients(recipients)
-        tls_optional = tls_optional or self._session_optional
-        msg = content.raw_bytes(msg)
-        content.check_options(mail_options, msg)
-        optional = header.in_raw(msg)
-        required = self._decide(require_tls, mail_options, tls_optional or optional)
-        if required and (tls_optional or optional):
-            _warn_stricter_wins()
-        if tls_optional and not optional:
-            msg = header.marked_raw(msg)
-        with _Message(self, required):
-            receipt: Any = None
-            if required:
-                receipt = self._secure(null_path=not paths[0])
-            self.ehlo_or_helo_if_needed()
-            mail_options = content.mail_options(msg, mail_options, self.has_extn)
-            content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
-            self._field_is_in = tls_optional or optional
-            try:
-                refused = self._transact(
-                    from_addr, recipients, paths, msg, mail_options, rcpt_options, receipt
-                )
-            finally:
-                self._field_is_in = False
-            self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
-        self._delivered = True
-        return refused
+        mail = sending.prepare(
+            self, from_addr, to_addrs, msg, mail_options, rcpt_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
+        return sending.send(self, mail)
 
     use_pipelining = True  # where the server offers it; False goes step by step, as smtplib
     use_chunking = False  # True: ordinary content rides along with BDAT, see pipelining
 
-    def _transact(
-        self,
-        from_addr: str,
-        recipients: Sequence[str],
-        paths: Sequence[str],
-        msg: bytes,
-        mail_options: Sequence[str],
-        rcpt_options: Sequence[str],
-        receipt: Verdict | None,
-    ) -> dict[str, Reply]:
-        """Send a message that was checked: in groups of commands where that can be."""
-        if self.use_pipelining and self.does_esmtp and self.has_extn("pipelining"):
-            from requiretls_client import pipelining
-
-            if pipelining.applies(self):
-                marked = receipt is not None and receipt.requiretls
-                envelope = pipelining.envelope(
-                    self, paths, recipients, msg, mail_options, rcpt_options,
-                    marked=marked, early=receipt is None,
-                )  # fmt: skip
-                return pipelining.transact(self, envelope)
-        return super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
-
-    def _check_recipients(self, recipients: Sequence[str]) -> None:
-        """Refuse, before MAIL, recipients of another domain than the session's."""
-        if self._path is not None:
-            for number, recipient in enumerate(recipients):
-                self._check_domain(syntax.mailbox(recipient, f"to_addrs[{number}]"))
-
-    def _decide(
-        self, require_tls: bool | None, mail_options: tuple[str, ...], optional: bool
-    ) -> bool:
-        """Return whether a message is to be sent under RFC 8689.
-
-        Raises:
-            ValueError: the call contradicts itself.
-        """
-        from requiretls_client import header
-
-        others, marked = syntax.split_mark(mail_options)
-        required = header.wants_requiretls(
-            call=require_tls, option=marked, session=self._requires, optional=optional
+    def _step_by_step(self, mail: Mail) -> dict[str, Reply]:
+        """Send a message that was checked as smtplib does."""
+        return super().sendmail(
+            mail.sender, mail.recipients, mail.content, mail.mail_options, mail.rcpt_options
         )
-        if required:
-            syntax.refuse_full_return(others)
-        return required
+
+    def _note_delivered(self, receipt: Verdict | None) -> None:
+        """Keep the receipt of a message that the server took; None: it is judged when asked."""
+        self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
+        self._delivered = True
 
     @in_turn
     def send_message(
@@ -474,38 +402,21 @@ class SMTP(Connection):
         header, as smtplib does. Parts with long lines, and where the server wants it 8-bit ones,
         are encoded for the way, unless the message is signed.
         """
-        from requiretls_client import content, header
+        from requiretls_client import sending
 
         self._receipt = None
-        mail_options = syntax.checked_options(mail_options, "mail_options")
-        optional = header.in_message(msg)
-        tls_optional = tls_optional or self._session_optional
-        required = self._decide(require_tls, mail_options, tls_optional or optional)
-        if tls_optional and not optional:
-            msg = header.marked_message(msg)
-        null_path = from_addr in ("", "<>")
-        if from_addr is None:
-            from_addr = content.sender(msg)
-        if to_addrs is None:
-            to_addrs = header.recipients(msg)
-        elif not isinstance(to_addrs, str):
-            to_addrs = list(to_addrs)
-        international = not "".join([from_addr, *to_addrs]).isascii()
-        serialised = content.Serialised(msg, utf8=international)
-        with _Message(self, required):
-            if required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
-                self._secure(null_path=null_path)
+        letter = sending.read(
+            self, msg, from_addr, to_addrs, mail_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
+        before, self._message_requires = self._message_requires, letter.required
+        try:
+            if letter.required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
+                self._secure(null_path=letter.sender in ("", "<>"))
             self.ehlo_or_helo_if_needed()
-            if international:
-                mail_options = content.international_options(mail_options, self.has_extn)
-            raw = serialised.form(mail_options, self.has_extn)
-            return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
-
-
-def _warn_stricter_wins() -> None:
-    import logging
-
-    logging.getLogger("requiretls_client").warning(
-        "the session requires TLS and the message says TLS-Required: No; the stricter wins "
-        "(RFC 8689 s4.1). require_tls=False on the call would let the message decide"
-    )
+            raw = letter.form(self)
+            return self.sendmail(
+                letter.sender, letter.recipients, raw, letter.mail_options, rcpt_options
+            )
+        finally:
+            self._message_requires = before

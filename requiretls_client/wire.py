@@ -36,6 +36,8 @@ PATIENCE_ELSE = 300.0
 PATIENCE_BLOCK = 180.0
 PATIENCE_QUIT = 5.0
 
+_CONTENT_IS_DUE = {("DATA", 354), ("AUTH", 334)}
+
 BLOCK = 64 * 1024  # octets of content that have one timeout to leave in
 _CHUNK = 4096
 
@@ -159,18 +161,24 @@ class Wire(smtplib.SMTP):
         if pipe is None:
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         reply = self._read_reply(pipe)
-        pipe.last = reply
-        asked = pipe.owed.pop(0) if pipe.owed else pipe.command
-        # Only for a command that has passed the guard, as the last one of its group; the server
-        # cannot open it by itself.
-        if not pipe.owed:
-            pipe.content = (asked, reply.code) in (("DATA", 354), ("AUTH", 334))
+        self._answered(pipe, 1, reply)
         if self.debuglevel > 0:
             for line in reply.raw:
                 self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
             shown = f"reply: retcode ({reply.code}); Msg: {reply.text!a}"
             self._print_debug(shown)  # type: ignore[attr-defined]
         return reply.code, reply.text
+
+    @staticmethod
+    def _answered(pipe: Pipe, count: int, last: ParsedReply) -> None:
+        """Note that commands were answered, and whether content is due after the last of them."""
+        pipe.last = last
+        asked = pipe.owed[count - 1] if pipe.owed else pipe.command
+        del pipe.owed[:count]
+        # Only for a command that has passed the guard, as the last one of its group; the server
+        # cannot open it by itself.
+        if not pipe.owed:
+            pipe.content = (asked, last.code) in _CONTENT_IS_DUE
 
     def _read_group(self, count: int) -> list[Reply]:
         """Read the replies to a group of commands; 421 is the last that a server says.
@@ -179,8 +187,15 @@ class Wire(smtplib.SMTP):
             ReplyError, SMTPServerDisconnected: as :meth:`getreply`.
         """
         replies: list[Reply] = []
+        pipe = self._current_pipe()
         while len(replies) < count:
-            replies.append(self.getreply())
+            if pipe is None or self.debuglevel > 0:
+                replies.append(self.getreply())
+            elif simple := pipe.parser.take_simple(min(count - len(replies), len(pipe.owed))):
+                self._answered(pipe, len(simple), simple[-1])  # those that came with another
+                replies += [(reply.code, reply.text) for reply in simple]
+            else:
+                replies.append(self.getreply())
             if replies[-1][0] == 421:  # RFC 5321 s3.8
                 self.close()
                 break
@@ -232,9 +247,9 @@ class Wire(smtplib.SMTP):
     def _refuse_early_reply(self, pipe: Pipe) -> None:
         """Make sure that nothing has come which would be taken for the next command's answer."""
         ended = self._poll(pipe)
-        waiting = pipe.parser.waiting
-        if not (ended or waiting):
+        if pipe.parser.idle and not ended:
             return
+        waiting = pipe.parser.waiting
         self.close()
         shown = syntax.printable(waiting)
         if ended or waiting.startswith(b"421"):  # RFC 5321 s3.8: it may say so at any time
@@ -266,7 +281,7 @@ class Wire(smtplib.SMTP):
         if pipe is None:
             return False
         self._poll(pipe)
-        return bool(pipe.parser.waiting)
+        return not pipe.parser.idle
 
     def _refuse_owed_reply(self) -> None:
         """Refuse to begin a message while the server still owes a reply: an interrupted call."""

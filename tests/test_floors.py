@@ -16,7 +16,7 @@ FLOORS = {
     "outgoing": 1, "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
     "cache": 2, "cache_file": 2, "fetch": 2, "policy_fetch": 2, "lookups": 2, "nameserver": 2,
     "resolvconf": 2, "resolver": 2, "tls": 2,
-    "wire": 3, "starttls": 3, "connection": 3, "pipelining": 3,
+    "wire": 3, "starttls": 3, "connection": 3, "pipelining": 3, "sending": 3,
     "login": 3, "session": 3, "lmtp": 3, "smtps": 3,
     "mxwalk": 3, "transaction": 3, "delivery": 3, "checking": 3,
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
@@ -35,7 +35,8 @@ WITHIN = {
     ("lookups", "resolver"), ("lookups", "tls"),
     ("starttls", "wire"), ("connection", "starttls"), ("session", "starttls"),
     ("smtps", "starttls"), ("mxwalk", "starttls"), ("session", "connection"),
-    ("session", "login"), ("session", "pipelining"), ("pipelining", "connection"),
+    ("session", "login"), ("session", "sending"), ("sending", "pipelining"),
+    ("pipelining", "connection"),
     ("pipelining", "session"), ("pipelining", "wire"), ("lmtp", "session"),
     ("smtps", "session"), ("smtps", "connection"),
     # to_domain() and lookups= of a session begin in mxwalk, which makes sessions: both late.
