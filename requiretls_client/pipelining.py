@@ -16,8 +16,9 @@ Loaded with the first message to such a server.
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from requiretls_client import syntax
 from requiretls_client.connection import Connection
@@ -37,6 +38,7 @@ Command = tuple[str, str]
 # fill both windows.
 GROUP = 200
 SMALL = 16 * 1024  # octets that are cheaper to copy than to send by themselves
+DATA: Command = ("DATA", "")
 
 
 @dataclass(slots=True)
@@ -99,26 +101,30 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    groups = _groups(envelope.commands)
+    mail, groups = envelope.mail, _groups(envelope.commands)
     chunking = smtp.use_chunking and smtp.has_extn("chunking")
     riding = chunking and envelope.early and len(groups) == 1
     smtp._refuse_owed_reply()
-    smtp._accepted, smtp._refused = [], {}
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
             closing = number == len(groups)
-            _send_group(smtp, envelope, group, closing=closing, riding=riding)
-            replies += smtp._read_group(len(group) + closing)
+            _send_group(smtp, mail, group, closing=closing, riding=riding)
+            smtp._read_group(len(group) + closing, replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
-        _lost(smtp, envelope, replies, error, sent=riding)
-    answer = replies.pop() if len(replies) == 1 + len(envelope.commands) else None
-    _judge(smtp, envelope, replies, answer, riding=riding)
-    if not riding:
-        answer = _send_content(smtp, envelope, answer)
-    return _finish(smtp, answer or (421, b""))
+        if riding and not (replies and replies[0][0] >= 400):
+            raise unknown(mail, f"the answer did not come: {error}") from error
+        raise
+    judged = judge(mail, replies, riding=riding)
+    smtp._accepted, smtp._refused = judged.accepted, judged.refused
+    if judged.error is not None:
+        leave(smtp, judged)
+        raise judged.error
+    if riding:
+        return judged.refused
+    return _finish(smtp, mail, _send_content(smtp, mail))
 
 
 def _groups(commands: list[Command]) -> list[list[Command]]:
@@ -127,117 +133,156 @@ def _groups(commands: list[Command]) -> list[list[Command]]:
 
 
 def _send_group(
-    smtp: SMTP, envelope: Envelope, group: list[Command], *, closing: bool, riding: bool
+    smtp: SMTP, mail: Mail, group: list[Command], *, closing: bool, riding: bool
 ) -> None:
     """Send one group; the last one with DATA, or with BDAT and the content."""
     if not closing:
         smtp._send_group(group)
     elif riding:
-        smtp._send_group([*group, _bdat(envelope)], envelope.mail.content)
+        smtp._send_group([*group, bdat(mail)], mail.content)
     else:
-        smtp._send_group([*group, ("DATA", "")])
+        smtp._send_group([*group, DATA])
 
 
-def _bdat(envelope: Envelope) -> Command:
-    return "BDAT", f" {len(envelope.mail.content)} LAST"
+def bdat(mail: Mail) -> Command:
+    """Return the command that announces all of the content (RFC 3030 s2)."""
+    return "BDAT", f" {len(mail.content)} LAST"
 
 
-def _judge(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
-) -> None:
-    """Pair the replies with the commands by counting; raise where the message ends here."""
-    mail, *rest = replies
-    if mail[0] != 250:
-        _give_up(smtp, envelope, replies, answer, riding=riding)
-        raise smtplib.SMTPSenderRefused(mail[0], mail[1], envelope.mail.sender)
-    for recipient, (code, text) in zip(envelope.mail.recipients, rest, strict=False):
+# -- what the replies come to ----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the server said to a message, paired with its commands by counting.
+
+    Attributes:
+        accepted: recipients that it took.
+        refused: those that it did not, with its reply.
+        error: what ends the message here, as smtplib has it; None: it goes on, or was taken.
+        broken: the replies fit no server in step: nothing more may be said or believed.
+        content_due: it waits for the content, although the message ends here.
+    """
+
+    accepted: list[str]
+    refused: dict[str, Reply]
+    error: smtplib.SMTPException | None = None
+    broken: bool = False
+    content_due: bool = False
+
+
+def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool) -> Judged:
+    """Pair the replies to a message with its commands. Pure.
+
+    Args:
+        mail: the message.
+        replies: to MAIL, to each RCPT and to DATA or BDAT; fewer where the last of them is 421, or
+            MAIL was refused.
+        riding: the content has left with the commands (BDAT), so that the last reply is about it.
+    """
+    judged = Judged([], {})
+    first, *rest = replies
+    answer = rest.pop() if len(replies) == 2 + len(mail.recipients) else None
+    for recipient, reply in zip(mail.recipients, rest, strict=False):
+        code = reply[0]
         if code in (250, 251):
-            smtp._accepted.append(recipient)
-        elif code < 400:  # smtplib calls it refused, and the server may mean yes
-            smtp.close()
-            if riding and answer is not None and answer[0] < 400:
-                raise _unknown(smtp, envelope, f"RCPT was answered with {code}, the message taken")
-            raise ReplyError(f"RCPT was answered with {code}, which is neither yes nor no")
-        else:
-            smtp._refused[recipient] = code, text
-            if code == 421:
-                raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
-    if not smtp._accepted:
-        _give_up(smtp, envelope, replies, answer, riding=riding)
-        raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
+            judged.accepted.append(recipient)
+        elif code >= 400:
+            judged.refused[recipient] = reply
+        elif judged.error is None:  # smtplib calls it refused, and the server may mean yes
+            text = f"RCPT was answered with {code}, which is neither yes nor no"
+            judged.error, judged.broken = ReplyError(text), True
+    taken = riding and answer is not None and answer[0] < 400
+    if first[0] != 250:
+        judged.error = smtplib.SMTPSenderRefused(first[0], first[1], mail.sender)
+        # Somebody would get an empty message, or the whole one, from a sender that was refused.
+        judged.broken = taken or bool(judged.accepted and answer and answer[0] == 354)
+        judged.accepted, judged.refused = [], {}  # what was said to RCPT means nothing
+    elif judged.error is None and (not judged.accepted or (rest and rest[-1][0] == 421)):
+        judged.error = smtplib.SMTPRecipientsRefused(dict(judged.refused))
+        judged.broken = taken
+    if judged.error is not None:
+        judged.content_due = not riding and answer is not None and answer[0] == 354
+        if taken:
+            text = "the server took a message that it had refused before"
+            judged.error = unknown(mail, text, judged.refused)
+        return judged
+    _judge_last(mail, judged, answer or (421, b""), riding=riding)
+    return judged
 
 
-def _give_up(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
-) -> None:
-    """Leave the transaction in which nobody is left to send to."""
-    if riding and answer is not None and answer[0] < 400:
+def _judge_last(mail: Mail, judged: Judged, answer: Reply, *, riding: bool) -> None:
+    """Add what the reply to DATA, or to the content, means."""
+    code, text = answer
+    if code >= 400:
+        judged.error = smtplib.SMTPDataError(code, text)
+    elif code != (250 if riding else 354):
+        judged.broken = True
+        judged.error = ReplyError(f"DATA was answered with {code}")
+        if riding:
+            why = f"the message was answered with {code}, which is not 250"
+            judged.error = unknown(mail, why, judged.refused)
+
+
+def leave(smtp: SMTP, judged: Judged) -> bool:
+    """Leave the transaction of a message that ends before its content.
+
+    Returns:
+        Whether the session is in step: its answer to RSET is 250 and nothing else.
+    """
+    if judged.broken:
         smtp.close()
-        raise _unknown(smtp, envelope, "the server took a message that it had refused before")
-    if not riding and answer is not None and answer[0] == 354:
-        if any(code in (250, 251) for code, _ in replies[1:]):
-            smtp.close()  # MAIL was refused, they say; somebody would get an empty message
-            return
+    elif judged.content_due:
         smtp.send(b".\r\n")  # RFC 2920 s3.1: an empty message, which nobody gets
         smtp._read_group(1)
-    if smtp.sock is not None:
-        smtp._rset()  # type: ignore[attr-defined]  # smtplib's
+    if smtp.sock is None:
+        return False
+    try:
+        return smtp.rset()[0] == 250
+    except smtplib.SMTPServerDisconnected:
+        return False
 
 
-def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply:
-    """Send the content by itself, and return the answer to it."""
+def final(content: bytes) -> bytes:
+    """Return content as DATA sends it, with the dot that ends it."""
+    return dotted(content) + b".\r\n"
+
+
+def _send_content(smtp: SMTP, mail: Mail) -> Reply:
+    """Send the content that the server waits for, and return the answer to it."""
     pipe = smtp._current_pipe()
     try:
-        if answer is None:  # 421 before it
-            return 421, b""
-        if answer[0] == 354:
-            body = dotted(envelope.mail.content)
-            if len(body) < SMALL:
-                smtp.send(body + b".\r\n")
-            else:
-                smtp.send(body)
-                smtp.send(b".\r\n")
-        elif answer[0] < 400:
-            smtp.close()
-            raise ReplyError(f"DATA was answered with {answer[0]}")
+        body = dotted(mail.content)
+        if len(body) < SMALL:
+            smtp.send(body + b".\r\n")
         else:
-            return answer
+            smtp.send(body)
+            smtp.send(b".\r\n")
         return smtp._read_group(1)[0]
     except smtplib.SMTPServerDisconnected as error:
         if pipe is None or pipe.command != ".":
             raise  # the content, or its end, has not left
         text = f"the answer to the message did not come: {error}"
-        raise _unknown(smtp, envelope, text) from error
+        raise unknown(mail, text, smtp._refused) from error
 
 
-def _finish(smtp: SMTP, answer: Reply) -> dict[str, Reply]:
+def _finish(smtp: SMTP, mail: Mail, answer: Reply) -> dict[str, Reply]:
     """Return the refused recipients of a message that was taken; raise for one that was not."""
     code, text = answer
     if code == 250:
         return smtp._refused
     if code < 400:
         smtp.close()
-        lost = DeliveryUnknown(f"the message was answered with {code}, which is not 250")
-        lost.recipients, lost.refused = tuple(smtp._accepted), dict(smtp._refused)
-        raise lost
+        why = f"the message was answered with {code}, which is not 250"
+        raise unknown(mail, why, smtp._refused)
     if smtp.sock is not None:
         smtp._rset()  # type: ignore[attr-defined]  # smtplib's
     raise smtplib.SMTPDataError(code, text)
 
 
-def _lost(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], error: Exception, *, sent: bool
-) -> NoReturn:
-    """Raise for a connection that was lost among the replies to a group."""
-    if sent and not (replies and replies[0][0] >= 400):
-        raise _unknown(smtp, envelope, f"the answer did not come: {error}") from error
-    raise error
-
-
-def _unknown(smtp: SMTP, envelope: Envelope, text: str) -> DeliveryUnknown:
+def unknown(mail: Mail, text: str, refused: dict[str, Reply] | None = None) -> DeliveryUnknown:
+    """Return the error for a message of which nobody can tell whether it was taken."""
     lost = DeliveryUnknown(text)
-    lost.refused = dict(smtp._refused)
-    lost.recipients = tuple(smtp._accepted) or tuple(
-        each for each in envelope.mail.recipients if each not in lost.refused
-    )
+    lost.refused = dict(refused or {})
+    lost.recipients = tuple(each for each in mail.recipients if each not in lost.refused)
     return lost

@@ -180,14 +180,19 @@ class Wire(smtplib.SMTP):
         if not pipe.owed:
             pipe.content = (asked, last.code) in _CONTENT_IS_DUE
 
-    def _read_group(self, count: int) -> list[Reply]:
+    def _read_group(self, count: int, replies: list[Reply] | None = None) -> list[Reply]:
         """Read the replies to a group of commands; 421 is the last that a server says.
+
+        Args:
+            count: of the commands.
+            replies: to append to, for a caller who needs those that came before an error.
 
         Raises:
             ReplyError, SMTPServerDisconnected: as :meth:`getreply`.
         """
-        replies: list[Reply] = []
+        replies = [] if replies is None else replies
         pipe = self._current_pipe()
+        count += len(replies)
         while len(replies) < count:
             if pipe is None or self.debuglevel > 0:
                 replies.append(self.getreply())
