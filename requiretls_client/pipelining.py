@@ -137,11 +137,11 @@ def _send_group(
 ) -> None:
     """Send one group; the last one with DATA, or with BDAT and the content."""
     if not closing:
-        smtp._send_group(group)
+        smtp._send_flight(b"", [(group, b"")])
     elif riding:
-        smtp._send_group([*group, bdat(mail)], mail.content)
+        smtp._send_flight(b"", [([*group, bdat(mail)], mail.content)])
     else:
-        smtp._send_group([*group, DATA])
+        smtp._send_flight(b"", [([*group, DATA], b"")])
 
 
 def bdat(mail: Mail) -> Command:

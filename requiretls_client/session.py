@@ -15,18 +15,19 @@ import ssl
 from _thread import RLock
 
 from requiretls_client import syntax
-from requiretls_client.connection import Connection
+from requiretls_client.connection import Connection, Demand
 from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.starttls import Seen, check_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from email.message import Message
     from typing import Any, Self, TypeVar
 
     from requiretls_client.connection import Reply
     from requiretls_client.lookups import Lookups
+    from requiretls_client.reports import MessageOutcome
     from requiretls_client.sasl import Scrubber
     from requiretls_client.sending import Mail
     from requiretls_client.verdict import Verdict
@@ -271,15 +272,12 @@ class SMTP(Connection):
         path = syntax.mailbox(sender, "sender")
         self._refuse_owed_reply()
         self._accepted, self._refused = [], {}
-        before, self._message_requires = self._message_requires, self._requires or marked
-        try:
+        with Demand(self, self._requires or marked):
             if self._requires:
                 syntax.refuse_full_return(others)
                 if self._secure(null_path=not path).requiretls:
                     others.append(syntax.MARK)
             return super().mail(path, others)
-        finally:
-            self._message_requires = before
 
     def rcpt(self, recip: str, options: Sequence[str] = ()) -> Reply:
         """Send RCPT as smtplib does.
@@ -409,8 +407,7 @@ class SMTP(Connection):
             self, msg, from_addr, to_addrs, mail_options,
             require_tls=require_tls, tls_optional=tls_optional,
         )  # fmt: skip
-        before, self._message_requires = self._message_requires, letter.required
-        try:
+        with Demand(self, letter.required):
             if letter.required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
                 self._secure(null_path=letter.sender in ("", "<>"))
             self.ehlo_or_helo_if_needed()
@@ -418,5 +415,45 @@ class SMTP(Connection):
             return self.sendmail(
                 letter.sender, letter.recipients, raw, letter.mail_options, rcpt_options
             )
-        finally:
-            self._message_requires = before
+
+    @in_turn
+    def send_messages(
+        self,
+        messages: Iterable[Message | tuple[str | None, str | Sequence[str] | None, Any]],
+        *,
+        require_tls: bool | None = None,
+        tls_optional: bool = False,
+        in_flight: int = 1,
+        progress: Callable[[MessageOutcome], object] | None = None,
+    ) -> list[MessageOutcome]:
+        """Send many messages over this session, in about one round trip each (RFC 2920).
+
+        What goes wrong with one is in its outcome, and the others are sent all the same. When the
+        connection ends, the outcomes of the rest say so: those that may have arrived are
+        ``unknown``, the others were not sent. Nothing is sent twice.
+
+        Args:
+            messages: message objects, or tuples ``(from_addr, to_addrs, msg)`` as the arguments of
+                :meth:`send_message` or, with a raw ``msg``, of :meth:`sendmail`. Any iterable; it
+                is read as the sending goes on.
+            require_tls: for every message; None means "as the session says".
+            tls_optional: ``TLS-Required: No`` for every message.
+            in_flight: messages that may be under way at the same time, where the server offers
+                CHUNKING and RFC 8689 does not hold for them. More than 1 is for servers that you
+                know to take MAIL behind BDAT: RFC 3030 does not say so outright. Where the
+                connection breaks, the whole flight may be ``unknown``.
+            progress: called with each outcome, in order, as soon as it is known.
+
+        Returns:
+            An outcome for each message, in their order.
+
+        Raises:
+            ValueError: arguments that contradict themselves; nothing was sent. What is wrong with
+                a message is in its outcome instead.
+        """
+        from requiretls_client.batch import Batch
+
+        batch = Batch(
+            self, progress, require_tls=require_tls, tls_optional=tls_optional, in_flight=in_flight
+        )
+        return batch.run(messages)

@@ -45,7 +45,18 @@ _CHUNK = 4096
 class Pipe:
     """One socket, and how far both sides are in step on it."""
 
-    __slots__ = ("command", "content", "last", "left", "owed", "parser", "pid", "poller", "sock")
+    __slots__ = (
+        "begun",
+        "command",
+        "content",
+        "last",
+        "left",
+        "owed",
+        "parser",
+        "pid",
+        "poller",
+        "sock",
+    )
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         """Begin before the greeting."""
@@ -56,6 +67,7 @@ class Pipe:
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
+        self.begun = 0  # how often something began to leave, whether or not all of it did
         self.poller: Any = None
 
     def may_be_readable(self) -> bool:
@@ -96,6 +108,12 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None:
             return super().send(s)
+        self._put(pipe, s)
+        if pipe.content:
+            self._content_left(pipe, s)
+
+    def _put(self, pipe: Pipe, s: Any) -> None:
+        """Send, whatever it is, if both sides are in step; errors are those of :meth:`send`."""
         if pipe.pid != os.getpid():
             raise smtplib.SMTPServerDisconnected(
                 "the process that connected is another one; call connect() after the fork"
@@ -103,6 +121,7 @@ class Wire(smtplib.SMTP):
         try:
             if not pipe.owed:
                 self._refuse_early_reply(pipe)
+            pipe.begun += 1
             if pipe.content and len(s) > BLOCK:
                 self._send_blocks(s)
             else:
@@ -112,8 +131,6 @@ class Wire(smtplib.SMTP):
         except BaseException:  # interrupted: part of it may have left
             self.close()
             raise
-        if pipe.content:
-            self._content_left(pipe, s)
 
     @staticmethod
     def _content_left(pipe: Pipe, s: Any) -> None:
