@@ -435,7 +435,8 @@ class SMTP(Connection):
         Args:
             messages: message objects, or tuples ``(from_addr, to_addrs, msg)`` as the arguments of
                 :meth:`send_message` or, with a raw ``msg``, of :meth:`sendmail`. Any iterable; it
-                is read as the sending goes on.
+                is read as the sending goes on, and a message leaves whole when the next one, or
+                the end, is there.
             require_tls: for every message; None means "as the session says".
             tls_optional: ``TLS-Required: No`` for every message.
             in_flight: messages that may be under way at the same time, where the server offers
@@ -451,9 +452,10 @@ class SMTP(Connection):
             ValueError: arguments that contradict themselves; nothing was sent. What is wrong with
                 a message is in its outcome instead.
         """
-        from requiretls_client.batch import Batch
+        from requiretls_client import batch
 
-        batch = Batch(
-            self, progress, require_tls=require_tls, tls_optional=tls_optional, in_flight=in_flight
-        )
-        return batch.run(messages)
+        wish: Any = {
+            "require_tls": require_tls, "tls_optional": tls_optional, "in_flight": in_flight
+        }  # fmt: skip
+        batch.check(**wish)
+        return batch.Batch(self, progress, **wish).run(messages)
