@@ -18,13 +18,13 @@ import smtplib
 from email.generator import BytesGenerator
 from email.utils import getaddresses
 
+from requiretls_client.lines import MAX_LINE, long_line, with_crlf
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from email.message import Message
     from typing import Any
-
-MAX_LINE = 998  # RFC 5321 s4.5.3.1.6: 1000 octets with CRLF, without the dot of dot-stuffing
 
 _FIRST_LINE = re.compile(rb"(?:From [^\r\n]*\r\n)?[!-9;-~]+[ \t]*:")  # mbox line, field name
 _SIGNATURE = re.compile(rb"(?:\A|[\r\n])dkim-signature[ \t]*:", re.IGNORECASE)
@@ -52,10 +52,10 @@ def raw_bytes(message: Any) -> bytes:
         UnicodeEncodeError: a str beyond ASCII.
     """
     if isinstance(message, str):
-        raw = _with_crlf(message.encode("ascii"))
+        raw = with_crlf(message.encode("ascii"))
     else:
         given = message if isinstance(message, bytes) else bytes(memoryview(message))
-        raw = _with_crlf(given)
+        raw = with_crlf(given)
         # LF throughout is how messages are kept on Unix; those who sign them hash CRLF.
         if raw is not given and b"\r" in given and _SIGNATURE.search(raw, 0, _header_end(raw)):
             raise ValueError(
@@ -84,13 +84,6 @@ def raw_bytes(message: Any) -> bytes:
     return raw
 
 
-def _with_crlf(raw: bytes) -> bytes:
-    ends = raw.count(b"\r\n")
-    if ends == raw.count(b"\n") == raw.count(b"\r"):
-        return raw
-    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
-
-
 def _header_end(raw: bytes) -> int:
     """Return where the first blank line is, or the end."""
     if raw.startswith(b"\r\n"):
@@ -104,17 +97,6 @@ def _has_8bit_header(raw: bytes) -> bool:
     if raw.isascii() or not _FIRST_LINE.match(raw):
         return False
     return not raw[: _header_end(raw)].isascii()
-
-
-def long_line(raw: bytes) -> int:
-    """Return the number of a line that is too long, from 1; 0 if there is none."""
-    begin, size = 0, len(raw)
-    while size - begin > MAX_LINE:
-        end = raw.rfind(b"\n", begin, begin + MAX_LINE + 2)
-        if end < 0:
-            return raw.count(b"\n", 0, begin) + 1
-        begin = end + 1
-    return 0
 
 
 # -- what MAIL has to say about it -------------------------------------------------------------
@@ -279,21 +261,6 @@ class Serialised:
         _encode_parts(self._own, eight_bit=True)
         ascii_header = {"utf8": False} if hasattr(self._policy, "utf8") else {}
         return _flat(self._own, self._policy.clone(cte_type="7bit", **ascii_header))
-
-
-def dotted(raw: bytes) -> bytes:
-    """Return content as DATA sends it: dots stuffed, ended by CRLF, without the final dot.
-
-    RFC 5321 s4.5.2. Content without a dot at the begin of a line is returned as it is.
-
-    Args:
-        raw: as :func:`raw_bytes` returns it.
-    """
-    if raw.startswith(b"."):
-        raw = b"." + raw
-    if b"\r\n." in raw:
-        raw = raw.replace(b"\r\n.", b"\r\n..")
-    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
 def snapshot(message: Message) -> Message:

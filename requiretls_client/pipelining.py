@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from requiretls_client import syntax
 from requiretls_client.connection import Connection
-from requiretls_client.content import dotted
 from requiretls_client.errors import DeliveryUnknown, ReplyError
+from requiretls_client.lines import dotted
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:

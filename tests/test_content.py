@@ -19,7 +19,7 @@ import pytest
 from support import RAW, connect, nothing_sent
 
 import requiretls_client as rt
-from requiretls_client import content
+from requiretls_client import content, lines
 
 HEAD = b"From: alice@example.org\r\nSubject: s\r\n\r\n"
 DKIM = b"DKIM-Signature: v=1; a=rsa-sha256;\r\n b=x\r\n"
@@ -245,7 +245,7 @@ def test_nul_in_the_header(serve, raw):
 )
 def test_long_line_is_found(raw, number):
     """SMTP-12: 998 octets before CRLF are allowed, 999 are not, and the line is named."""
-    assert content.long_line(raw) == number
+    assert lines.long_line(raw) == number
 
 
 def test_longest_line_begins_with_a_dot(serve):
