@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
+    from requiretls_client.content import Content
     from requiretls_client.facts import PathFacts
     from requiretls_client.lookups import Lookups
     from requiretls_client.verdict import Verdict
@@ -278,7 +279,7 @@ class Connection(StartTLS):
             raise ValueError("BDAT must be the last of a group: its octets follow at once")
         return verbs, syntax.bdat_size(rest)
 
-    def _send_group(self, commands: Sequence[tuple[str, str]], content: bytes = b"") -> None:
+    def _send_group(self, commands: Sequence[tuple[str, str]], content: Content = b"") -> None:
         """Send a group of commands in one flight (RFC 2920), with the octets of a last BDAT.
 
         Args:
@@ -300,15 +301,18 @@ class Connection(StartTLS):
         lines = "".join([f"{verb}{rest}\r\n" for verb, rest in commands]).encode()
         if not lines.count(b"\r") == lines.count(b"\n") == len(commands):
             raise ValueError("a command holds a line end")
-        rides = len(content) <= SMALL and self.debuglevel <= 0
-        super().send(lines + content if rides else lines)
+        rides = isinstance(content, bytes) and len(content) <= SMALL and self.debuglevel <= 0
+        super().send(lines + content if isinstance(content, bytes) and rides else lines)
         pipe.owed += [verb for verb, _ in commands]
         pipe.command = last
-        if rides and content:
+        if rides and last == "BDAT":
             pipe.command = "."
         elif content:
             pipe.left, pipe.content = len(content), True
-            super().send(content)
+            if isinstance(content, bytes):
+                super().send(content)
+            else:
+                self._send_content(content.blocks())
 
     def _check_command(self, verb: str, rest: str) -> None:
         if verb == "RCPT":

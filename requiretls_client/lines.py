@@ -62,21 +62,24 @@ class LineEnds:
         self.mended = self.any_cr = False
 
     def blocks(self, given: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the blocks, mended; a CR at the end of one waits for what follows it."""
-        held = b""
-        for each in given:
-            block = held + each
-            held = b"\r" if block.endswith(b"\r") else b""
-            if len(block) > len(held):
-                yield self._mend(block[:-1] if held else block)
-        if held:
-            yield self._mend(held)
+        """Yield the blocks, mended."""
+        for block in uncut(given):
+            mended = with_crlf(block)
+            self.mended = self.mended or mended is not block
+            self.any_cr = self.any_cr or b"\r" in block
+            yield mended
 
-    def _mend(self, block: bytes) -> bytes:
-        mended = with_crlf(block)
-        self.mended = self.mended or mended is not block
-        self.any_cr = self.any_cr or b"\r" in block
-        return mended
+
+def uncut(given: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same octets in blocks that do not end between CR and LF: a last CR waits."""
+    held = b""
+    for each in given:
+        block = held + each
+        held = b"\r" if block.endswith(b"\r") else b""
+        if len(block) > len(held):
+            yield block[:-1] if held else block
+    if held:
+        yield held
 
 
 # -- line lengths ------------------------------------------------------------------------------

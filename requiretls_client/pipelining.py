@@ -9,6 +9,10 @@ with BDAT in place of DATA and without dot-stuffing. Nothing like the 354 stands
 to the envelope and that to the message then, so that one answer too many could pass for it: hence
 by request only, and never for a message with REQUIRETLS, which leaves after MAIL was accepted.
 
+Content that only BDAT can carry (BODY=BINARYMIME) waits for the answers to the envelope, and so
+does a file: it is not small. Before BDAT nothing may have come unasked, and while its octets leave
+neither; a server that answers its envelope once too often has to be slow to pass.
+
 What comes out is what smtplib's own dialogue comes to: the same result, the same exceptions.
 Loaded with the first message to such a server.
 """
@@ -22,12 +26,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 from requiretls_client import syntax
 from requiretls_client.connection import Connection
+from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
-from requiretls_client.lines import dotted
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
+    from requiretls_client.content import Content
     from requiretls_client.session import SMTP
+    from requiretls_client.wire import Pipe
 
 Reply = tuple[int, bytes]
 Command = tuple[str, str]
@@ -35,7 +41,6 @@ Command = tuple[str, str]
 # Commands in one flight, all answered before the next: RFC 2920 s3.1, a blocking client must not
 # fill both windows.
 GROUP = 200
-SMALL = 16 * 1024  # octets that are cheaper to copy than to send by themselves
 
 
 @dataclass(slots=True)
@@ -49,14 +54,16 @@ class Envelope:
         rcpts: an RCPT command for each recipient.
         content: as SMTP carries it, before dot-stuffing.
         early: the content may leave before MAIL was answered.
+        binary: its octets go as they are, which DATA cannot do (RFC 3030 s3).
     """
 
     sender: str
     recipients: Sequence[str]
     mail: Command
     rcpts: list[Command]
-    content: bytes
+    content: Content
     early: bool
+    binary: bool = False
 
 
 def applies(smtp: SMTP) -> bool:
@@ -74,7 +81,7 @@ def envelope(
     smtp: SMTP,
     paths: Sequence[str],
     recipients: Sequence[str],
-    content: bytes,
+    content: Content,
     mail_options: Sequence[str],
     rcpt_options: Sequence[str],
     *,
@@ -98,7 +105,8 @@ def envelope(
     mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
     parameters = "".join(f" {option}" for option in rcpt_options)
     rcpts = [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(sender, recipients, mail, rcpts, content, early)
+    binary = is_binary(options)
+    return Envelope(sender, recipients, mail, rcpts, content, early, binary)
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
@@ -110,15 +118,16 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    groups = _groups([envelope.mail, *envelope.rcpts])
-    chunking = smtp.use_chunking and smtp.has_extn("chunking")
-    riding = chunking and envelope.early and len(groups) == 1
+    groups = _groups(smtp, [envelope.mail, *envelope.rcpts])
+    chunking = smtp.use_chunking and smtp.has_extn("chunking") and envelope.early
+    riding = chunking and len(groups) == 1 and isinstance(envelope.content, bytes)
+    by_itself = envelope.binary or chunking  # with BDAT, unless it rides
     smtp._refuse_owed_reply()
     smtp._accepted, smtp._refused = [], {}
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
-            closing = number == len(groups)
+            closing = number == len(groups) and (riding or not by_itself)
             _send_group(smtp, envelope, group, closing=closing, riding=riding)
             replies += smtp._read_group(len(group) + closing)
             if replies[0][0] != 250 or replies[-1][0] == 421:
@@ -127,14 +136,17 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         _lost(smtp, envelope, replies, error, sent=riding)
     answer = replies.pop() if len(replies) == 2 + len(envelope.rcpts) else None
     _judge(smtp, envelope, replies, answer, riding=riding)
-    if not riding:
+    if by_itself and not riding:
+        answer = _send_chunk(smtp, envelope)
+    elif not riding:
         answer = _send_content(smtp, envelope, answer)
     return _finish(smtp, answer or (421, b""))
 
 
-def _groups(commands: list[Command]) -> list[list[Command]]:
-    """Cut the commands into groups whose replies fit into one window."""
-    return [commands[at : at + GROUP] for at in range(0, len(commands), GROUP)]
+def _groups(smtp: SMTP, commands: list[Command]) -> list[list[Command]]:
+    """Cut the commands into groups whose replies fit into one window; one by one if need be."""
+    size = GROUP if smtp.use_pipelining and smtp.has_extn("pipelining") else 1
+    return [commands[at : at + size] for at in range(0, len(commands), size)]
 
 
 def _send_group(
@@ -202,12 +214,7 @@ def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply
         if answer is None:  # 421 before it
             return 421, b""
         if answer[0] == 354:
-            body = dotted(envelope.content)
-            if len(body) < SMALL:
-                smtp.send(body + b".\r\n")
-            else:
-                smtp.send(body)
-                smtp.send(b".\r\n")
+            smtp._send_data(envelope.content)
         elif answer[0] < 400:
             smtp.close()
             raise ReplyError(f"DATA was answered with {answer[0]}")
@@ -215,10 +222,25 @@ def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply
             return answer
         return smtp._read_group(1)[0]
     except smtplib.SMTPServerDisconnected as error:
-        if pipe is None or pipe.command != ".":
-            raise  # the content, or its end, has not left
-        text = f"the answer to the message did not come: {error}"
-        raise _unknown(smtp, envelope, text) from error
+        _lost_behind(smtp, envelope, pipe, error)
+
+
+def _send_chunk(smtp: SMTP, envelope: Envelope) -> Reply:
+    """Send the content with BDAT, once the envelope was answered, and return the answer to it."""
+    pipe = smtp._current_pipe()
+    try:
+        smtp._send_group([_bdat(envelope)], envelope.content)
+        return smtp._read_group(1)[0]
+    except smtplib.SMTPServerDisconnected as error:
+        _lost_behind(smtp, envelope, pipe, error)
+
+
+def _lost_behind(smtp: SMTP, envelope: Envelope, pipe: Pipe | None, error: Exception) -> NoReturn:
+    """Raise for a connection that was lost while the content left, or behind it."""
+    if pipe is None or pipe.command != ".":
+        raise error  # the content, or its end, has not left
+    text = f"the answer to the message did not come: {error}"
+    raise _unknown(smtp, envelope, text) from error
 
 
 def _finish(smtp: SMTP, answer: Reply) -> dict[str, Reply]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, TypeVar
 
     from requiretls_client.connection import Reply
+    from requiretls_client.content import Content
     from requiretls_client.lookups import Lookups
     from requiretls_client.sasl import Scrubber
     from requiretls_client.verdict import Verdict
@@ -326,8 +327,13 @@ class SMTP(Connection):
         """
         from requiretls_client.content import raw_bytes
 
+        if hasattr(msg, "read"):
+            from requiretls_client.streaming import scanned
+
+            with scanned(msg, binary=False) as content:
+                return SMTP.data(self, content)
         try:
-            return super().data(raw_bytes(msg))
+            return super().data(msg if hasattr(msg, "blocks") else raw_bytes(msg))
         except DeliveryUnknown as error:
             error.recipients, error.refused = tuple(self._accepted), dict(self._refused)
             raise
@@ -349,9 +355,11 @@ class SMTP(Connection):
         Args:
             from_addr: reverse path; "" or ``<>`` for a bounce.
             to_addrs: one recipient, or several.
-            msg: the message, header and body: str (ASCII) or bytes. Every line ends with CRLF
+            msg: the message, header and body: str (ASCII), bytes, or a binary file, which is read
+                twice from where it stands to its end and never held. Every line ends with CRLF
                 on the wire, as RFC 5321 s2.3.8 has it.
-            mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``.
+            mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``;
+                with ``BODY=BINARYMIME`` every octet of the body goes as it is (RFC 3030 s3).
             rcpt_options: ESMTP parameters of each RCPT.
             require_tls: enforce RFC 8689 s4.2.1; None means "as the session says".
             tls_optional: put ``TLS-Required: No`` into the message (RFC 8689 s3), once.
@@ -366,9 +374,10 @@ class SMTP(Connection):
             RequireTLSError: a condition of RFC 8689 does not hold; nothing of the message was
                 sent, and the session is closed.
             SMTPNotSupportedError: 8-bit octets without 8BITMIME, a header beyond ASCII without
-                SMTPUTF8; nothing of the message was sent.
+                SMTPUTF8, BINARYMIME where it is not offered; nothing of the message was sent.
             SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
-            SMTPException: as smtplib.
+            SMTPException: as smtplib; also for a file that changed meanwhile.
+            OSError: of the file. Once content has left, these two close the session.
         """
         from requiretls_client import content, header
 
@@ -378,15 +387,25 @@ class SMTP(Connection):
         rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
         paths = syntax.check_envelope(from_addr, recipients, mail_options)
         self._check_recipients(recipients)
+        binary = content.is_binary(mail_options)
+        if hasattr(msg, "read"):
+            from requiretls_client.streaming import scanned
+
+            with scanned(msg, binary=binary) as raw:
+                return SMTP.sendmail(
+                    self, from_addr, recipients, raw, mail_options, rcpt_options,
+                    require_tls=require_tls, tls_optional=tls_optional,
+                )  # fmt: skip
         tls_optional = tls_optional or self._session_optional
-        msg = content.raw_bytes(msg)
+        if not hasattr(msg, "blocks"):  # a file was checked when it was looked through
+            msg = content.raw_bytes(msg, binary=binary)
         content.check_options(mail_options, msg)
-        optional = header.in_raw(msg)
+        optional = header.in_raw(content.beginning(msg))
         required = self._decide(require_tls, mail_options, tls_optional or optional)
         if required and (tls_optional or optional):
             _warn_stricter_wins()
         if tls_optional and not optional:
-            msg = header.marked_raw(msg)
+            msg = header.marked_raw(msg) if isinstance(msg, bytes) else msg.marked()
         with _Message(self, required):
             receipt: Any = None
             if required:
@@ -413,13 +432,16 @@ class SMTP(Connection):
         from_addr: str,
         recipients: Sequence[str],
         paths: Sequence[str],
-        msg: bytes,
+        msg: Content,
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
         receipt: Verdict | None,
     ) -> dict[str, Reply]:
         """Send a message that was checked: in groups of commands where that can be."""
-        if self.use_pipelining and self.does_esmtp and self.has_extn("pipelining"):
+        from requiretls_client.content import is_binary
+
+        binary = is_binary(mail_options)
+        if binary or (self.use_pipelining and self.does_esmtp and self.has_extn("pipelining")):
             from requiretls_client import pipelining
 
             if pipelining.applies(self):
@@ -429,7 +451,15 @@ class SMTP(Connection):
                     marked=marked, early=receipt is None,
                 )  # fmt: skip
                 return pipelining.transact(self, envelope)
-        return super().sendmail(from_addr, recipients, msg, mail_options, rcpt_options)
+        if binary:
+            raise smtplib.SMTPNotSupportedError(
+                "BODY=BINARYMIME needs BDAT (RFC 3030 s3), and this class has its own way to send "
+                "the steps of a message"
+            )
+        if not isinstance(msg, bytes) and not _is_ours(type(self).data):
+            msg = msg.whole()  # who has written data() for smtplib expects bytes
+        stock: Any = msg  # smtplib's own asks for its length, and gives it to data()
+        return super().sendmail(from_addr, recipients, stock, mail_options, rcpt_options)
 
     def _check_recipients(self, recipients: Sequence[str]) -> None:
         """Refuse, before MAIL, recipients of another domain than the session's."""
@@ -500,6 +530,10 @@ class SMTP(Connection):
                 mail_options = content.international_options(mail_options, self.has_extn)
             raw = serialised.form(mail_options, self.has_extn)
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
+
+
+def _is_ours(method: Any) -> bool:
+    return str(getattr(method, "__module__", "")).startswith("requiretls_client.")
 
 
 def _warn_stricter_wins() -> None:

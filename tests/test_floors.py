@@ -17,7 +17,7 @@ FLOORS = {
     "cache": 2, "cache_file": 2, "fetch": 2, "policy_fetch": 2, "lookups": 2, "nameserver": 2,
     "resolvconf": 2, "resolver": 2, "tls": 2,
     "wire": 3, "starttls": 3, "connection": 3, "pipelining": 3,
-    "login": 3, "session": 3, "lmtp": 3, "smtps": 3,
+    "login": 3, "session": 3, "lmtp": 3, "smtps": 3, "streaming": 3,
     "mxwalk": 3, "transaction": 3, "delivery": 3, "checking": 3,
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
 }  # fmt: skip
@@ -34,6 +34,7 @@ WITHIN = {
     ("lookups", "policy_fetch"), ("policy_fetch", "cache"), ("policy_fetch", "fetch"),
     ("lookups", "resolver"), ("lookups", "tls"),
     ("content", "lines"), ("starttls", "wire"), ("connection", "starttls"), ("session", "starttls"),
+    ("session", "streaming"),
     ("smtps", "starttls"), ("mxwalk", "starttls"), ("session", "connection"),
     ("session", "login"), ("session", "pipelining"), ("pipelining", "connection"),
     ("pipelining", "session"), ("pipelining", "wire"), ("lmtp", "session"),
