@@ -208,9 +208,9 @@ def mail_options(
     binary = is_binary(options)
     if binary and not (offers("binarymime") and offers("chunking")):
         raise smtplib.SMTPNotSupportedError(
-            "BODY=BINARYMIME needs BINARYMIME and CHUNKING, and the server does not offer both "
-            "(RFC 3030 s3); encode the message as base64, as send_message() does with an unsigned "
-            "message object"
+            "BODY=BINARYMIME needs BDAT (RFC 3030): a server that offers BINARYMIME and CHUNKING, "
+            "a class without a data() or another step of its own; encode the message as "
+            "base64, as send_message() does with an unsigned message object"
         )
     if raw.isascii():
         return options
@@ -315,9 +315,10 @@ class Serialised:
             policy = policy.clone(utf8=True)
         self._raw = _flat(message, policy)
         self._own: Message | None = None  # what may yet be encoded for a server without 8BITMIME
+        self._exact = _flat_exact(message, policy) if _has_binary(message) else None
         if _is_signed(message):
             return  # as it is or not at all; sendmail() says why not
-        if long_line(self._raw) or any(_encoding(part) == "binary" for part in message.walk()):
+        if long_line(self._raw) or any(_is_binary_part(part) for part in message.walk()):
             message = copy.deepcopy(message)
             _encode_parts(message, eight_bit=False)
             if not policy.max_line_length or policy.max_line_length > MAX_LINE:
@@ -325,6 +326,25 @@ class Serialised:
             self._raw = _flat(message, policy)
         if not (self._raw.isascii() or utf8 or _has_8bit_address(message)):
             self._own, self._policy = copy.deepcopy(message), policy
+
+    def chosen(
+        self, options: Sequence[str], offers: Callable[[str], bool]
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """Return the bytes to send, and the parameters of MAIL; call it once.
+
+        Binary parts stay as they are where the server takes them so (RFC 3030 s3), unless another
+        BODY was said; else they are encoded.
+
+        Args:
+            options: parameters of MAIL, as the caller said them.
+            offers: whether the EHLO of the session as it is now has a keyword.
+        """
+        others = tuple(option for option in options if option.upper() != BINARY)
+        wanted = self._exact is not None or len(others) < len(options)
+        said = any(option.upper().startswith("BODY=") for option in others)
+        if wanted and not said and offers("binarymime") and offers("chunking"):
+            return self._exact or self._raw, (*others, BINARY)
+        return self.form(others, offers), others
 
     def form(self, options: Sequence[str], offers: Callable[[str], bool]) -> bytes:
         """Return the bytes to send; call it once.
@@ -362,6 +382,41 @@ def _flat(message: Message, policy: Any) -> bytes:
         return buffer.getvalue()
 
 
+class _ExactGenerator(BytesGenerator):
+    """Writes binary parts as they are; the email package would mend what looks like line ends."""
+
+    def _handle_text(self, msg: Message) -> None:
+        if _is_binary_part(msg) and isinstance(msg.get_payload(), str):
+            self._fp.write(msg.get_payload(decode=True))  # type: ignore[attr-defined]
+        else:
+            super()._handle_text(msg)  # type: ignore[misc]
+
+    _writeBody = _handle_text  # the email package's name for it, where the part is no text
+
+
+def _flat_exact(message: Message, policy: Any) -> bytes:
+    """Return a message object with its binary parts as they are, for BDAT."""
+    if not _is_signed(message):
+        message = copy.deepcopy(message)
+        _encode_parts(message, eight_bit=False, keep_binary=True)
+        for part in message.walk():  # RFC 2045 s6.4: what holds binary is binary
+            if part.is_multipart() and _has_binary(part):
+                del part["Content-Transfer-Encoding"]
+                part["Content-Transfer-Encoding"] = "binary"
+    with io.BytesIO() as buffer:
+        _ExactGenerator(buffer, policy=policy).flatten(message, linesep="\r\n")
+        return buffer.getvalue()
+
+
+def _has_binary(message: Message) -> bool:
+    """Tell whether there are octets in it that only BDAT can carry as they are."""
+    return any(_is_binary_part(part) and not part.is_multipart() for part in message.walk())
+
+
+def _is_binary_part(part: Message) -> bool:
+    return _encoding(part) == "binary"
+
+
 def _is_signed(message: Message) -> bool:
     """Tell whether another encoding of a part would break a signature."""
     return "DKIM-Signature" in message or any(
@@ -381,15 +436,22 @@ def _encoding(part: Message) -> str:
     return str(part.get("Content-Transfer-Encoding", "7bit")).strip().lower()
 
 
-def _encode_parts(part: Message, eight_bit: bool, *, whole: bool = True) -> None:
-    """Encode parts that are binary or have long lines, in place; with ``eight_bit`` 8-bit too."""
+def _encode_parts(
+    part: Message, eight_bit: bool, *, whole: bool = True, keep_binary: bool = False
+) -> None:
+    """Encode parts that are binary or have long lines, in place; with ``eight_bit`` 8-bit too.
+
+    With ``keep_binary`` those that are binary stay so.
+    """
     payload: Any = part.get_payload()
     kind, encoding = part.get_content_maintype(), _encoding(part)
     if isinstance(payload, list):
         for child in payload:
-            _encode_parts(child, eight_bit, whole=kind == "message")
+            _encode_parts(child, eight_bit, whole=kind == "message", keep_binary=keep_binary)
         if encoding == "binary" or (eight_bit and encoding == "8bit"):
             part.replace_header("Content-Transfer-Encoding", "7bit" if eight_bit else "8bit")
+    elif keep_binary and encoding == "binary":
+        return
     elif isinstance(payload, str) and kind not in ("message", "multipart"):
         # RFC 2046 s5 lets these two have no encoding of their own. And one octet less: the
         # generator may put ">" before "From ".

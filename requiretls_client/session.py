@@ -411,7 +411,7 @@ class SMTP(Connection):
             if required:
                 receipt = self._secure(null_path=not paths[0])
             self.ehlo_or_helo_if_needed()
-            mail_options = content.mail_options(msg, mail_options, self.has_extn)
+            mail_options = content.mail_options(msg, mail_options, self._offers)
             content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
             self._field_is_in = tls_optional or optional
             try:
@@ -440,8 +440,9 @@ class SMTP(Connection):
         """Send a message that was checked: in groups of commands where that can be."""
         from requiretls_client.content import is_binary
 
-        binary = is_binary(mail_options)
-        if binary or (self.use_pipelining and self.does_esmtp and self.has_extn("pipelining")):
+        if is_binary(mail_options) or (
+            self.use_pipelining and self.does_esmtp and self.has_extn("pipelining")
+        ):
             from requiretls_client import pipelining
 
             if pipelining.applies(self):
@@ -451,15 +452,18 @@ class SMTP(Connection):
                     marked=marked, early=receipt is None,
                 )  # fmt: skip
                 return pipelining.transact(self, envelope)
-        if binary:
-            raise smtplib.SMTPNotSupportedError(
-                "BODY=BINARYMIME needs BDAT (RFC 3030 s3), and this class has its own way to send "
-                "the steps of a message"
-            )
         if not isinstance(msg, bytes) and not _is_ours(type(self).data):
             msg = msg.whole()  # who has written data() for smtplib expects bytes
         stock: Any = msg  # smtplib's own asks for its length, and gives it to data()
         return super().sendmail(from_addr, recipients, stock, mail_options, rcpt_options)
+
+    def _offers(self, keyword: str) -> bool:
+        """Tell whether the server offers an extension, and the class leaves us the steps for it."""
+        if keyword != "binarymime" or not self.has_extn(keyword):
+            return self.has_extn(keyword)
+        from requiretls_client import pipelining
+
+        return pipelining.applies(self)
 
     def _check_recipients(self, recipients: Sequence[str]) -> None:
         """Refuse, before MAIL, recipients of another domain than the session's."""
@@ -528,7 +532,7 @@ class SMTP(Connection):
             self.ehlo_or_helo_if_needed()
             if international:
                 mail_options = content.international_options(mail_options, self.has_extn)
-            raw = serialised.form(mail_options, self.has_extn)
+            raw, mail_options = serialised.chosen(mail_options, self._offers)
             return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
 
 
