@@ -98,8 +98,8 @@ def find_long_line(raw: bytes, begin: int = 0) -> int:
         raw: content with CRLF.
         begin: where a line begins to look from.
     """
-    size, rfind = len(raw), raw.rfind
-    while size - begin > MAX_LINE:
+    last, rfind = len(raw) - MAX_LINE, raw.rfind
+    while begin < last:
         end = rfind(b"\n", begin, begin + MAX_LINE + 2)
         if end < 0:
             return begin

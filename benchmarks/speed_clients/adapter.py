@@ -4,7 +4,7 @@ The job is a JSON object on standard input::
 
     mode            "sendmail"       n messages over one connection, connecting not measured
                     "send_message"   the same with a message object
-                    "send_file"      the same with a file that is open for reading
+                    "send_file"      the same from a file; smtplib reads it into memory
                     "send_messages"  the same, handed over at once
                     "alert"          n times connect, log in, send one, quit; all measured
     host, port      where to connect
