@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         CheckReport,
         DeliveryReport,
         HostReport,
+        MessageOutcome,
         RecipientResult,
     )
     from requiretls_client.resolver import Resolver
@@ -88,6 +89,7 @@ __all__ = [
     "Lookups",
     "MXNotAuthenticated",
     "MemoryStore",
+    "MessageOutcome",
     "PolicyUnavailable",
     "RecipientResult",
     "ReplyError",
@@ -130,6 +132,7 @@ _LAZY = {
     "Finding": "requiretls_client.verdict",
     "Lookups": "requiretls_client.lookups",
     "MemoryStore": "requiretls_client.cache",
+    "MessageOutcome": "requiretls_client.reports",
     "RecipientResult": "requiretls_client.reports",
     "Resolver": "requiretls_client.resolver",
     "SQLiteStore": "requiretls_client.cache",

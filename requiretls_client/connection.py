@@ -37,10 +37,28 @@ if TYPE_CHECKING:
     from requiretls_client.verdict import Verdict
 
     Reply = tuple[int, bytes]
+    Group = tuple[Sequence[tuple[str, str]], bytes]
     Shown = tuple[str, "Seen", socket.socket | None, "PathFacts | None"]
 
 SMALL = 64 * 1024  # octets of content that are cheaper to copy than to send by themselves
 CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
+
+
+class Demand:
+    """While it is entered, what one message requires is what the choke point demands."""
+
+    def __init__(self, connection: Connection, required: bool) -> None:
+        """Take what it requires."""
+        self.connection, self.required = connection, required
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self.before = self.connection._message_requires
+        self.connection._message_requires = self.required
+
+    def __exit__(self, *_: object) -> None:
+        """Go back to what held before."""
+        self.connection._message_requires = self.before
 
 
 class Connection(StartTLS):
@@ -279,40 +297,65 @@ class Connection(StartTLS):
             raise ValueError("BDAT must be the last of a group: its octets follow at once")
         return verbs, syntax.bdat_size(rest)
 
-    def _send_group(self, commands: Sequence[tuple[str, str]], content: Content = b"") -> None:
-        """Send a group of commands in one flight (RFC 2920), with the octets of a last BDAT.
+    def _send_flight(self, due: bytes, groups: Sequence[Group]) -> None:
+        """Send content that the server waits for, and groups of commands, in one flight.
+
+        RFC 2920 s3.1: content may come first, and DATA last. The commands pass the guard like any
+        other, all of them before the first octet leaves.
 
         Args:
-            commands: verb and the rest of its line, each; they pass the guard like any other.
-            content: what BDAT announces.
+            due: all that answers a 354, stuffed and with its final dot; b"" where none came.
+            groups: verb and the rest of the line of each command, and the octets that a BDAT at
+                their end announces.
 
         Raises:
             RequireTLSError: a command that this session may not carry.
             ValueError: a line that a server could read as two, or BDAT with another size.
         """
         pipe = self._current_pipe()
-        if pipe is None or pipe.content:
+        if pipe is None or pipe.content != bool(due):
             raise smtplib.SMTPServerDisconnected(self._ended or "please run connect() first")
+        parts, verbs = [due], ["."] if due else []
+        for commands, content in groups:
+            parts += [self._checked_lines(commands, len(content)), content]
+            verbs += [verb for verb, _ in commands]
+            if verbs[-1] == "BDAT":
+                verbs[-1] = "."  # its reply is the answer to the message (RFC 3030 s2)
+        if not {"BDAT", "DATA"}.isdisjoint(verbs[:-1]):
+            raise ValueError("what follows DATA, or BDAT within a group, would be content")
+        if self.debuglevel <= 0 and sum(map(len, parts)) <= SMALL:
+            self._put(pipe, b"".join(parts))
+        else:
+            for number, part in enumerate(parts):
+                pipe.content = number % 2 == 0
+                if part:
+                    self._put(pipe, part)
+                    pipe.owed = verbs  # from here on the server may answer
+        pipe.content, pipe.owed, pipe.command = False, verbs, verbs[-1]
+
+    def _send_bdat(self, content: Content) -> None:
+        """Send BDAT with all of the content, once everything before it was answered (RFC 3030 s2).
+
+        Raises:
+            RequireTLSError: the session may not carry it.
+        """
+        self.send(f"BDAT {len(content)} LAST\r\n")
+        if isinstance(content, bytes):
+            self.send(content)
+        else:
+            self._send_content(content.blocks())
+
+    def _checked_lines(self, commands: Sequence[tuple[str, str]], size: int) -> bytes:
+        """Let commands pass the guard, and return their lines; ``size`` octets of BDAT follow."""
         for verb, rest in commands:
             self._check_command(verb, rest)
         last, rest = commands[-1]
-        if (last == "BDAT" and syntax.bdat_size(rest)) != len(content):
+        if (last == "BDAT" and syntax.bdat_size(rest)) != size:
             raise ValueError("BDAT announces another size than the content has (RFC 3030 s2)")
         lines = "".join([f"{verb}{rest}\r\n" for verb, rest in commands]).encode()
         if not lines.count(b"\r") == lines.count(b"\n") == len(commands):
             raise ValueError("a command holds a line end")
-        rides = isinstance(content, bytes) and len(content) <= SMALL and self.debuglevel <= 0
-        super().send(lines + content if isinstance(content, bytes) and rides else lines)
-        pipe.owed += [verb for verb, _ in commands]
-        pipe.command = last
-        if rides and last == "BDAT":
-            pipe.command = "."
-        elif content:
-            pipe.left, pipe.content = len(content), True
-            if isinstance(content, bytes):
-                super().send(content)
-            else:
-                self._send_content(content.blocks())
+        return lines
 
     def _check_command(self, verb: str, rest: str) -> None:
         if verb == "RCPT":

@@ -26,8 +26,8 @@ LINE = "TLS-Required: No\r\n"
 _VALUE = re.compile(r"(?:[ \t]*\r?\n)?[ \t]*no", re.IGNORECASE)
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 s2.2
 _EOL = r"(?:\r\n|\n|\r(?!\n))"
-_BLANK_LINE = rf"(?:\A|{_EOL}){_EOL}"
-_BLANK_LINE_STR, _BLANK_LINE_BYTES = re.compile(_BLANK_LINE), re.compile(_BLANK_LINE.encode())
+_BLANK_LINE = re.compile(rf"(?:\A|{_EOL}){_EOL}".encode())
+_LOWER_NAME = NAME.lower().encode()
 # The whole field, folded lines included, at the start of any line of the header.
 _FIELD = re.compile(
     rf"(?:\A|(?<=[\r\n]))tls-required([ \t]*):([^\r\n]*(?:{_EOL}[ \t][^\r\n]*)*)", re.IGNORECASE
@@ -52,7 +52,7 @@ def in_message(message: Message) -> bool:
     return _single_no(values)
 
 
-def in_raw(message: str | bytes) -> bool:
+def in_raw(message: bytes) -> bool:
     """Tell whether a raw message asks for ``TLS-Required: No``, after checking that field.
 
     CR, LF and CRLF all end a line here, because some server will read each of them so.
@@ -60,17 +60,11 @@ def in_raw(message: str | bytes) -> bool:
     Raises:
         ValueError: two such fields, another value, or a blank before the colon.
     """
-    if isinstance(message, str):
-        end = _BLANK_LINE_STR.search(message)
-        head = message[: end.start()] if end else message
-    else:
-        # Up to the first CRLF CRLF is at least all of the header, whatever ends its lines.
-        if NAME.lower().encode() not in message[: message.find(b"\r\n\r\n")].lower():
-            return False  # most mail
-        mark = _BLANK_LINE_BYTES.search(message)
-        head = bytes(message[: mark.start()] if mark else message).decode("latin-1")
-    if NAME.lower() not in head.lower():
+    # Up to the first CRLF CRLF is at least all of the header, whatever ends its lines.
+    if _LOWER_NAME not in message[: message.find(b"\r\n\r\n")].lower():
         return False  # most mail; a body without a header is not searched line by line
+    mark = _BLANK_LINE.search(message)
+    head = (message[: mark.start()] if mark else message).decode("latin-1")
     found = _FIELD.findall(head)
     if any(blank for blank, _ in found):
         raise ValueError(f"{NAME} must be followed by its colon at once (RFC 5322 s2.2)")
@@ -110,20 +104,18 @@ def marked_message(message: AnyMessage) -> AnyMessage:
     return marked
 
 
-def marked_raw(message: str | bytes) -> str | bytes:
+def marked_raw(message: bytes) -> bytes:
     """Return a raw message with the field put first.
 
     A message that does not begin with a header field or a blank line is all body: it gets the
     blank line that keeps it so. The first line of an mbox (``From alice Mon ...``) stays first.
     """
-    text = message if isinstance(message, str) else bytes(message[:2000]).decode("latin-1")
+    text = message[:2000].decode("latin-1")
     mbox = _MBOX_LINE.match(text)
     at = mbox.end() if mbox else 0
     headed = mbox or _FIRST_LINE.match(text) or text[:1] in ("\r", "\n")
     added = LINE if headed else LINE + "\r\n"
-    if isinstance(message, str):
-        return message[:at] + added + message[at:]
-    return bytes(message[:at]) + added.encode("ascii") + bytes(message[at:])
+    return message[:at] + added.encode("ascii") + message[at:]
 
 
 def recipients(message: Message) -> list[str]:

@@ -10,8 +10,8 @@ to the envelope and that to the message then, so that one answer too many could 
 by request only, and never for a message with REQUIRETLS, which leaves after MAIL was accepted.
 
 Content that only BDAT can carry (BODY=BINARYMIME) waits for the answers to the envelope, and so
-does a file: it is not small. Before BDAT nothing may have come unasked, and while its octets leave
-neither; a server that answers its envelope once too often has to be slow to pass.
+does a file: it is not small. Before BDAT nothing may have come unasked, nor while its octets leave;
+an answer too many would have to come late to pass.
 
 What comes out is what smtplib's own dialogue comes to: the same result, the same exceptions.
 Loaded with the first message to such a server.
@@ -22,18 +22,19 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from requiretls_client import syntax
 from requiretls_client.connection import Connection
 from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
+from requiretls_client.lines import dotted
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
-    from requiretls_client.content import Content
+    from requiretls_client.sending import Mail
     from requiretls_client.session import SMTP
-    from requiretls_client.wire import Pipe
+    from requiretls_client.verdict import Verdict
 
 Reply = tuple[int, bytes]
 Command = tuple[str, str]
@@ -41,6 +42,7 @@ Command = tuple[str, str]
 # Commands in one flight, all answered before the next: RFC 2920 s3.1, a blocking client must not
 # fill both windows.
 GROUP = 200
+DATA: Command = ("DATA", "")
 
 
 @dataclass(slots=True)
@@ -48,65 +50,52 @@ class Envelope:
     """A message to send, ready for the wire.
 
     Attributes:
-        sender: reverse path, bare.
-        recipients: as the caller wrote them.
-        mail: the MAIL command: verb, rest of the line.
-        rcpts: an RCPT command for each recipient.
-        content: as SMTP carries it, before dot-stuffing.
+        mail: the message.
+        commands: MAIL, and an RCPT for each recipient: verb, rest of the line.
         early: the content may leave before MAIL was answered.
         binary: its octets go as they are, which DATA cannot do (RFC 3030 s3).
     """
 
-    sender: str
-    recipients: Sequence[str]
-    mail: Command
-    rcpts: list[Command]
-    content: Content
+    mail: Mail
+    commands: list[Command]
     early: bool
-    binary: bool = False
+    binary: bool
+
+
+def offered(smtp: SMTP) -> bool:
+    """Tell whether the server takes groups of commands, and the caller wants them."""
+    return bool(smtp.use_pipelining and smtp.does_esmtp and smtp.has_extn("pipelining"))
 
 
 def applies(smtp: SMTP) -> bool:
     """Tell whether a message may leave so: not where a subclass has its own way to say a step."""
     from requiretls_client.session import SMTP
 
-    steps: list[tuple[str, type]] = [
-        ("mail", SMTP), ("rcpt", SMTP), ("data", SMTP), ("send", Connection),
-        ("putcmd", Connection), ("getreply", Wire),
-    ]  # fmt: skip
-    return all(getattr(type(smtp), name) is getattr(base, name) for name, base in steps)
+    cls = type(smtp)
+    return (
+        cls.mail is SMTP.mail and cls.rcpt is SMTP.rcpt and cls.data is SMTP.data
+        and cls.send is Connection.send and cls.putcmd is Connection.putcmd
+        and cls.getreply is Wire.getreply
+    )  # fmt: skip
 
 
-def envelope(
-    smtp: SMTP,
-    paths: Sequence[str],
-    recipients: Sequence[str],
-    content: Content,
-    mail_options: Sequence[str],
-    rcpt_options: Sequence[str],
-    *,
-    marked: bool,
-    early: bool,
-) -> Envelope:
+def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
     """Put a message that was checked into commands.
 
     Args:
-        paths: the bare mailboxes of the sender and of each recipient.
-        recipients: as the caller wrote them.
-        marked: MAIL carries REQUIRETLS.
-        early: the content may leave before MAIL was answered.
+        receipt: what a message with ``require_tls`` leaves under; its content waits for the answer
+            to MAIL.
     """
-    options, _ = syntax.split_mark(mail_options)
+    options = syntax.split_mark(mail.mail_options)[0] if mail.mail_options else []
     if smtp.has_extn("size"):
-        options.insert(0, f"SIZE={len(content)}")
-    if marked:
+        options.insert(0, f"SIZE={len(mail.content)}")
+    if receipt is not None and receipt.requiretls:
         options.append(syntax.MARK)
-    sender, *mailboxes = paths
-    mail = "MAIL", " ".join([f" FROM:<{sender}>", *options])
-    parameters = "".join(f" {option}" for option in rcpt_options)
-    rcpts = [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    binary = is_binary(options)
-    return Envelope(sender, recipients, mail, rcpts, content, early, binary)
+    sender, *mailboxes = mail.paths
+    commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
+    parameters = "".join([f" {option}" for option in mail.rcpt_options])
+    commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
+    return Envelope(mail, commands, receipt is None, is_binary(options))
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
@@ -118,159 +107,190 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    groups = _groups(smtp, [envelope.mail, *envelope.rcpts])
+    mail, groups = envelope.mail, _groups(smtp, envelope.commands)
     chunking = smtp.use_chunking and smtp.has_extn("chunking") and envelope.early
-    riding = chunking and len(groups) == 1 and isinstance(envelope.content, bytes)
-    by_itself = envelope.binary or chunking  # with BDAT, unless it rides
+    riding = chunking and len(groups) == 1 and isinstance(mail.content, bytes)
+    alone = not riding and (chunking or envelope.binary)  # BDAT, behind the answers
     smtp._refuse_owed_reply()
-    smtp._accepted, smtp._refused = [], {}
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
-            closing = number == len(groups) and (riding or not by_itself)
-            _send_group(smtp, envelope, group, closing=closing, riding=riding)
-            replies += smtp._read_group(len(group) + closing)
+            closing = number == len(groups) and not alone
+            _send_group(smtp, mail, group, closing=closing, riding=riding)
+            smtp._read_group(len(group) + closing, replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
-        _lost(smtp, envelope, replies, error, sent=riding)
-    answer = replies.pop() if len(replies) == 2 + len(envelope.rcpts) else None
-    _judge(smtp, envelope, replies, answer, riding=riding)
-    if by_itself and not riding:
-        answer = _send_chunk(smtp, envelope)
-    elif not riding:
-        answer = _send_content(smtp, envelope, answer)
-    return _finish(smtp, answer or (421, b""))
+        if riding and not (replies and replies[0][0] >= 400):
+            raise unknown(mail, f"the answer did not come: {error}") from error
+        raise
+    judged = judge(mail, replies, riding=riding, alone=alone)
+    smtp._accepted, smtp._refused = judged.accepted, judged.refused
+    if judged.error is not None:
+        leave(smtp, judged)
+        raise judged.error
+    if riding:
+        return judged.refused
+    return _finish(smtp, mail, _send_content(smtp, mail, alone=alone))
 
 
 def _groups(smtp: SMTP, commands: list[Command]) -> list[list[Command]]:
     """Cut the commands into groups whose replies fit into one window; one by one if need be."""
-    size = GROUP if smtp.use_pipelining and smtp.has_extn("pipelining") else 1
+    size = GROUP if offered(smtp) else 1
     return [commands[at : at + size] for at in range(0, len(commands), size)]
 
 
 def _send_group(
-    smtp: SMTP, envelope: Envelope, group: list[Command], *, closing: bool, riding: bool
+    smtp: SMTP, mail: Mail, group: list[Command], *, closing: bool, riding: bool
 ) -> None:
     """Send one group; the last one with DATA, or with BDAT and the content."""
     if not closing:
-        smtp._send_group(group)
+        smtp._send_flight(b"", [(group, b"")])
     elif riding:
-        smtp._send_group([*group, _bdat(envelope)], envelope.content)
+        smtp._send_flight(b"", [([*group, bdat(mail)], mail.in_memory)])
     else:
-        smtp._send_group([*group, ("DATA", "")])
+        smtp._send_flight(b"", [([*group, DATA], b"")])
 
 
-def _bdat(envelope: Envelope) -> Command:
-    return "BDAT", f" {len(envelope.content)} LAST"
+def bdat(mail: Mail) -> Command:
+    """Return the command that announces all of the content (RFC 3030 s2)."""
+    return "BDAT", f" {len(mail.content)} LAST"
 
 
-def _judge(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
-) -> None:
-    """Pair the replies with the commands by counting; raise where the message ends here."""
-    mail, *rest = replies
-    if mail[0] != 250:
-        _give_up(smtp, envelope, replies, answer, riding=riding)
-        raise smtplib.SMTPSenderRefused(mail[0], mail[1], envelope.sender)
-    for recipient, (code, text) in zip(envelope.recipients, rest, strict=False):
+# -- what the replies come to ----------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Judged:
+    """What the server said to a message, paired with its commands by counting.
+
+    Attributes:
+        accepted: recipients that it took.
+        refused: those that it did not, with its reply.
+        error: what ends the message here, as smtplib has it; None: it goes on, or was taken.
+        broken: the replies fit no server in step: nothing more may be said or believed.
+        content_due: it waits for the content, although the message ends here.
+    """
+
+    accepted: list[str]
+    refused: dict[str, Reply]
+    error: smtplib.SMTPException | None = None
+    broken: bool = False
+    content_due: bool = False
+
+
+def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool, alone: bool = False) -> Judged:
+    """Pair the replies to a message with its commands. Pure.
+
+    Args:
+        mail: the message.
+        replies: to MAIL, to each RCPT and to DATA or BDAT; fewer where the last of them is 421, or
+            MAIL was refused.
+        riding: the content has left with the commands (BDAT), so that the last reply is about it.
+        alone: it leaves by itself after them, so that no reply is about it yet.
+    """
+    judged = Judged([], {})
+    first, *rest = replies
+    answer = rest.pop() if len(replies) == 2 + len(mail.recipients) else None
+    for recipient, reply in zip(mail.recipients, rest, strict=False):
+        code = reply[0]
         if code in (250, 251):
-            smtp._accepted.append(recipient)
-        elif code < 400:  # smtplib calls it refused, and the server may mean yes
-            smtp.close()
-            if riding and answer is not None and answer[0] < 400:
-                raise _unknown(smtp, envelope, f"RCPT was answered with {code}, the message taken")
-            raise ReplyError(f"RCPT was answered with {code}, which is neither yes nor no")
-        else:
-            smtp._refused[recipient] = code, text
-            if code == 421:
-                raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
-    if not smtp._accepted:
-        _give_up(smtp, envelope, replies, answer, riding=riding)
-        raise smtplib.SMTPRecipientsRefused(dict(smtp._refused))
+            judged.accepted.append(recipient)
+        elif code >= 400:
+            judged.refused[recipient] = reply
+        elif judged.error is None:  # smtplib calls it refused, and the server may mean yes
+            text = f"RCPT was answered with {code}, which is neither yes nor no"
+            judged.error, judged.broken = ReplyError(text), True
+    taken = riding and answer is not None and answer[0] < 400
+    if first[0] != 250:
+        judged.error = smtplib.SMTPSenderRefused(first[0], first[1], mail.sender)
+        # Somebody would get an empty message, or the whole one, from a sender that was refused.
+        judged.broken = taken or bool(judged.accepted and answer and answer[0] == 354)
+        judged.accepted, judged.refused = [], {}  # what was said to RCPT means nothing
+    elif judged.error is None and (not judged.accepted or (rest and rest[-1][0] == 421)):
+        judged.error = smtplib.SMTPRecipientsRefused(dict(judged.refused))
+        judged.broken = taken
+    if judged.error is not None:
+        judged.content_due = not riding and answer is not None and answer[0] == 354
+        if taken:
+            text = "the server took a message that it had refused before"
+            judged.error = unknown(mail, text, judged.refused)
+        return judged
+    if not alone:
+        _judge_last(mail, judged, answer or (421, b""), riding=riding)
+    return judged
 
 
-def _give_up(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], answer: Reply | None, *, riding: bool
-) -> None:
-    """Leave the transaction in which nobody is left to send to."""
-    if riding and answer is not None and answer[0] < 400:
+def _judge_last(mail: Mail, judged: Judged, answer: Reply, *, riding: bool) -> None:
+    """Add what the reply to DATA, or to the content, means."""
+    code, text = answer
+    if code >= 400:
+        judged.error = smtplib.SMTPDataError(code, text)
+    elif code != (250 if riding else 354):
+        judged.broken = True
+        judged.error = ReplyError(f"DATA was answered with {code}")
+        if riding:
+            why = f"the message was answered with {code}, which is not 250"
+            judged.error = unknown(mail, why, judged.refused)
+
+
+def leave(smtp: SMTP, judged: Judged) -> bool:
+    """Leave the transaction of a message that ends before its content.
+
+    Returns:
+        Whether the session is in step: its answer to RSET is 250 and nothing else.
+    """
+    if judged.broken:
         smtp.close()
-        raise _unknown(smtp, envelope, "the server took a message that it had refused before")
-    if not riding and answer is not None and answer[0] == 354:
-        if any(code in (250, 251) for code, _ in replies[1:]):
-            smtp.close()  # MAIL was refused, they say; somebody would get an empty message
-            return
+    elif judged.content_due:
         smtp.send(b".\r\n")  # RFC 2920 s3.1: an empty message, which nobody gets
         smtp._read_group(1)
-    if smtp.sock is not None:
-        smtp._rset()  # type: ignore[attr-defined]  # smtplib's
+    if smtp.sock is None:
+        return False
+    try:
+        return smtp.rset()[0] == 250
+    except smtplib.SMTPServerDisconnected:
+        return False
 
 
-def _send_content(smtp: SMTP, envelope: Envelope, answer: Reply | None) -> Reply:
-    """Send the content by itself, and return the answer to it."""
+def final(content: bytes) -> bytes:
+    """Return content as DATA sends it, with the dot that ends it."""
+    return dotted(content) + b".\r\n"
+
+
+def _send_content(smtp: SMTP, mail: Mail, *, alone: bool) -> Reply:
+    """Send the content, which is due or goes with a BDAT of its own; return the answer to it."""
     pipe = smtp._current_pipe()
     try:
-        if answer is None:  # 421 before it
-            return 421, b""
-        if answer[0] == 354:
-            smtp._send_data(envelope.content)
-        elif answer[0] < 400:
-            smtp.close()
-            raise ReplyError(f"DATA was answered with {answer[0]}")
+        if alone:
+            smtp._send_bdat(mail.content)
         else:
-            return answer
+            smtp._send_data(mail.content)
         return smtp._read_group(1)[0]
     except smtplib.SMTPServerDisconnected as error:
-        _lost_behind(smtp, envelope, pipe, error)
+        if pipe is None or pipe.command != ".":
+            raise  # the content, or its end, has not left
+        text = f"the answer to the message did not come: {error}"
+        raise unknown(mail, text, smtp._refused) from error
 
 
-def _send_chunk(smtp: SMTP, envelope: Envelope) -> Reply:
-    """Send the content with BDAT, once the envelope was answered, and return the answer to it."""
-    pipe = smtp._current_pipe()
-    try:
-        smtp._send_group([_bdat(envelope)], envelope.content)
-        return smtp._read_group(1)[0]
-    except smtplib.SMTPServerDisconnected as error:
-        _lost_behind(smtp, envelope, pipe, error)
-
-
-def _lost_behind(smtp: SMTP, envelope: Envelope, pipe: Pipe | None, error: Exception) -> NoReturn:
-    """Raise for a connection that was lost while the content left, or behind it."""
-    if pipe is None or pipe.command != ".":
-        raise error  # the content, or its end, has not left
-    text = f"the answer to the message did not come: {error}"
-    raise _unknown(smtp, envelope, text) from error
-
-
-def _finish(smtp: SMTP, answer: Reply) -> dict[str, Reply]:
+def _finish(smtp: SMTP, mail: Mail, answer: Reply) -> dict[str, Reply]:
     """Return the refused recipients of a message that was taken; raise for one that was not."""
     code, text = answer
     if code == 250:
         return smtp._refused
     if code < 400:
         smtp.close()
-        lost = DeliveryUnknown(f"the message was answered with {code}, which is not 250")
-        lost.recipients, lost.refused = tuple(smtp._accepted), dict(smtp._refused)
-        raise lost
+        why = f"the message was answered with {code}, which is not 250"
+        raise unknown(mail, why, smtp._refused)
     if smtp.sock is not None:
         smtp._rset()  # type: ignore[attr-defined]  # smtplib's
     raise smtplib.SMTPDataError(code, text)
 
 
-def _lost(
-    smtp: SMTP, envelope: Envelope, replies: list[Reply], error: Exception, *, sent: bool
-) -> NoReturn:
-    """Raise for a connection that was lost among the replies to a group."""
-    if sent and not (replies and replies[0][0] >= 400):
-        raise _unknown(smtp, envelope, f"the answer did not come: {error}") from error
-    raise error
-
-
-def _unknown(smtp: SMTP, envelope: Envelope, text: str) -> DeliveryUnknown:
+def unknown(mail: Mail, text: str, refused: dict[str, Reply] | None = None) -> DeliveryUnknown:
+    """Return the error for a message of which nobody can tell whether it was taken."""
     lost = DeliveryUnknown(text)
-    lost.refused = dict(smtp._refused)
-    lost.recipients = tuple(smtp._accepted) or tuple(
-        each for each in envelope.recipients if each not in lost.refused
-    )
+    lost.refused = dict(refused or {})
+    lost.recipients = tuple(each for each in mail.recipients if each not in lost.refused)
     return lost

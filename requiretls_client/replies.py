@@ -74,12 +74,37 @@ class Parser:
         """Add what has arrived."""
         self.buffer += data
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing has arrived that was not taken."""
+        return not (self.buffer or self._raw)
+
+    def take_simple(self, most: int) -> list[Reply]:
+        """Return the replies of one line each that have arrived whole, at most so many.
+
+        The cheap way for the replies to a group of commands. A reply of another form, an error
+        among them, stays for :meth:`take`; so does what is behind a 421.
+        """
+        replies: list[Reply] = []
+        if self._raw:  # lines of a longer one
+            return replies
+        at = 0
+        while len(replies) < most and (found := _SINGLE.match(self.buffer, at)):
+            replies.append(Reply(int(found[1]), [found[2]], []))
+            at = found.end()
+            if replies[-1].code == 421:
+                break
+        del self.buffer[:at]
+        return replies
+
     def take(self) -> Reply | None:
         """Return the next complete reply, or None while it is incomplete.
 
         Raises:
             Malformed: bad grammar, two codes in one reply, or a limit exceeded.
         """
+        if not self.buffer:
+            return None
         if not self._raw and (found := _SINGLE.match(self.buffer)):
             line, code, text = found[0], found[1], found[2]  # before the buffer changes
             del self.buffer[: len(line)]

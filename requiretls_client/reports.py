@@ -1,17 +1,19 @@
-"""What ``deliver()`` and ``check()`` return: records that explain themselves and turn into JSON.
+"""What is returned: records that explain themselves and turn into JSON.
 
-Records only. :mod:`requiretls_client.delivery` makes them.
+Records only. ``deliver()``, ``check()`` and ``send_messages()`` make them.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from requiretls_client.facts import HostFacts, RouteFacts
+from requiretls_client.syntax import printable
 from requiretls_client.verdict import Finding, Verdict
 
 DELIVERY_SCHEMA = "requiretls-delivery/1"
+MESSAGE_SCHEMA = "requiretls-message/1"
 CHECK_SCHEMA = "requiretls-check/1"
 
 
@@ -92,6 +94,54 @@ class RecipientResult:
             **_plain(self, "attempts", "findings"),
             "attempts": [each.as_dict() for each in self.attempts],
             "findings": [asdict(each) for each in self.findings],
+        }
+
+
+class MessageOutcome(NamedTuple):
+    """What became of one message of ``send_messages()``.
+
+    Attributes:
+        number: its place among the messages, from 0.
+        state: ``delivered`` (the server took it, for some recipient at least), ``refused``,
+            ``deferred`` (not sent, or not now) or ``unknown`` (the connection was lost after the
+            message had left).
+        refused: recipients that the server did not take it for, with its code and text.
+        error: what ``sendmail()`` would have raised; None where it was delivered.
+        verdict: the receipt: what it left under; None where it was not delivered.
+    """
+
+    number: int
+    state: str
+    refused: dict[str, tuple[int, bytes]]
+    error: Exception | None
+    verdict: Verdict | None
+
+    @property
+    def temporary(self) -> bool:
+        """Whether trying again later makes sense."""
+        return self.state == "deferred"
+
+    def explain(self) -> str:
+        """Say it for people: a line, and one for each recipient that was refused."""
+        lines = [f"message {self.number}: {self.state}" + (f": {self.error}" * bool(self.error))]
+        lines += [
+            f"  {who}: {code} {printable(text)}" for who, (code, text) in self.refused.items()
+        ]
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; the key ``schema`` names the version of the form."""
+        return {
+            "schema": MESSAGE_SCHEMA,
+            "number": self.number,
+            "state": self.state,
+            "refused": {
+                who: {"code": code, "text": printable(text)}
+                for who, (code, text) in self.refused.items()
+            },
+            "error": None if self.error is None else type(self.error).__name__,
+            "message": None if self.error is None else printable(str(self.error)),
+            "verdict": self.verdict.as_dict() if self.verdict else None,
         }
 
 

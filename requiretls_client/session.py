@@ -15,20 +15,21 @@ import ssl
 from _thread import RLock
 
 from requiretls_client import syntax
-from requiretls_client.connection import Connection
+from requiretls_client.connection import Connection, Demand
 from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.starttls import Seen, check_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from email.message import Message
     from typing import Any, Self, TypeVar
 
     from requiretls_client.connection import Reply
-    from requiretls_client.content import Content
     from requiretls_client.lookups import Lookups
+    from requiretls_client.reports import MessageOutcome
     from requiretls_client.sasl import Scrubber
+    from requiretls_client.sending import Mail
     from requiretls_client.verdict import Verdict
 
     Method = TypeVar("Method", bound=Callable[..., Any])
@@ -38,20 +39,6 @@ DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-def
 _stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
 StockSSL = smtplib.SMTP_SSL
 StockLMTP = smtplib.LMTP
-
-
-class _Message:
-    """One message on its way: what it requires is what the choke point demands meanwhile."""
-
-    def __init__(self, connection: SMTP, required: bool) -> None:
-        self.connection, self.required = connection, required
-
-    def __enter__(self) -> None:
-        self.before = self.connection._message_requires
-        self.connection._message_requires = self.required
-
-    def __exit__(self, *_: object) -> None:
-        self.connection._message_requires = self.before
 
 
 def in_turn(method: Method) -> Method:
@@ -285,7 +272,7 @@ class SMTP(Connection):
         path = syntax.mailbox(sender, "sender")
         self._refuse_owed_reply()
         self._accepted, self._refused = [], {}
-        with _Message(self, self._requires or marked):
+        with Demand(self, self._requires or marked):
             if self._requires:
                 syntax.refuse_full_return(others)
                 if self._secure(null_path=not path).requiretls:
@@ -379,115 +366,55 @@ class SMTP(Connection):
             SMTPException: as smtplib; also for a file that changed meanwhile.
             OSError: of the file. Once content has left, these two close the session.
         """
-        from requiretls_client import content, header
+        from requiretls_client import sending
 
         self._receipt = None
-        recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-        mail_options = syntax.checked_options(mail_options, "mail_options")
-        rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
-        paths = syntax.check_envelope(from_addr, recipients, mail_options)
-        self._check_recipients(recipients)
-        binary = content.is_binary(mail_options)
         if hasattr(msg, "read"):
-            from requiretls_client.streaming import scanned
-
-            with scanned(msg, binary=binary) as raw:
-                return SMTP.sendmail(
-                    self, from_addr, recipients, raw, mail_options, rcpt_options,
-                    require_tls=require_tls, tls_optional=tls_optional,
-                )  # fmt: skip
-        tls_optional = tls_optional or self._session_optional
-        if not hasattr(msg, "blocks"):  # a file was checked when it was looked through
-            msg = content.raw_bytes(msg, binary=binary)
-        content.check_options(mail_options, msg)
-        optional = header.in_raw(content.beginning(msg))
-        required = self._decide(require_tls, mail_options, tls_optional or optional)
-        if required and (tls_optional or optional):
-            _warn_stricter_wins()
-        if tls_optional and not optional:
-            msg = header.marked_raw(msg) if isinstance(msg, bytes) else msg.marked()
-        with _Message(self, required):
-            receipt: Any = None
-            if required:
-                receipt = self._secure(null_path=not paths[0])
-            self.ehlo_or_helo_if_needed()
-            mail_options = content.mail_options(msg, mail_options, self._offers)
-            content.check_size(msg, self.esmtp_features.get("size", ""), from_addr)
-            self._field_is_in = tls_optional or optional
-            try:
-                refused = self._transact(
-                    from_addr, recipients, paths, msg, mail_options, rcpt_options, receipt
-                )
-            finally:
-                self._field_is_in = False
-            self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
-        self._delivered = True
-        return refused
+            return self._send_file(
+                msg, from_addr, to_addrs, mail_options, rcpt_options,
+                require_tls=require_tls, tls_optional=tls_optional,
+            )  # fmt: skip
+        mail = sending.prepare(
+            self, from_addr, to_addrs, msg, mail_options, rcpt_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
+        return sending.send(self, mail)
 
     use_pipelining = True  # where the server offers it; False goes step by step, as smtplib
     use_chunking = False  # True: ordinary content rides along with BDAT, see pipelining
 
-    def _transact(
+    def _send_file(
         self,
+        file: Any,
         from_addr: str,
-        recipients: Sequence[str],
-        paths: Sequence[str],
-        msg: Content,
+        to_addrs: str | Sequence[str],
         mail_options: Sequence[str],
         rcpt_options: Sequence[str],
-        receipt: Verdict | None,
+        **wish: Any,
     ) -> dict[str, Reply]:
-        """Send a message that was checked: in groups of commands where that can be."""
-        from requiretls_client.content import is_binary
+        """Send the message in a file, which is looked through before anything else."""
+        from requiretls_client import content
+        from requiretls_client.streaming import scanned
 
-        if is_binary(mail_options) or (
-            self.use_pipelining and self.does_esmtp and self.has_extn("pipelining")
-        ):
-            from requiretls_client import pipelining
+        mail_options = syntax.checked_options(mail_options, "mail_options")
+        with scanned(file, binary=content.is_binary(mail_options)) as found:
+            return SMTP.sendmail(
+                self, from_addr, to_addrs, found, mail_options, rcpt_options, **wish
+            )
 
-            if pipelining.applies(self):
-                marked = receipt is not None and receipt.requiretls
-                envelope = pipelining.envelope(
-                    self, paths, recipients, msg, mail_options, rcpt_options,
-                    marked=marked, early=receipt is None,
-                )  # fmt: skip
-                return pipelining.transact(self, envelope)
-        if not isinstance(msg, bytes) and not _is_ours(type(self).data):
-            msg = msg.whole()  # who has written data() for smtplib expects bytes
-        stock: Any = msg  # smtplib's own asks for its length, and gives it to data()
-        return super().sendmail(from_addr, recipients, stock, mail_options, rcpt_options)
-
-    def _offers(self, keyword: str) -> bool:
-        """Tell whether the server offers an extension, and the class leaves us the steps for it."""
-        if keyword != "binarymime" or not self.has_extn(keyword):
-            return self.has_extn(keyword)
-        from requiretls_client import pipelining
-
-        return pipelining.applies(self)
-
-    def _check_recipients(self, recipients: Sequence[str]) -> None:
-        """Refuse, before MAIL, recipients of another domain than the session's."""
-        if self._path is not None:
-            for number, recipient in enumerate(recipients):
-                self._check_domain(syntax.mailbox(recipient, f"to_addrs[{number}]"))
-
-    def _decide(
-        self, require_tls: bool | None, mail_options: tuple[str, ...], optional: bool
-    ) -> bool:
-        """Return whether a message is to be sent under RFC 8689.
-
-        Raises:
-            ValueError: the call contradicts itself.
-        """
-        from requiretls_client import header
-
-        others, marked = syntax.split_mark(mail_options)
-        required = header.wants_requiretls(
-            call=require_tls, option=marked, session=self._requires, optional=optional
+    def _step_by_step(self, mail: Mail) -> dict[str, Reply]:
+        """Send a message that was checked as smtplib does."""
+        found: Any = mail.content  # smtplib asks for its length, and gives it to data()
+        if not isinstance(found, bytes) and not _is_ours(type(self).data):
+            found = found.whole()  # who has written data() for smtplib expects bytes
+        return super().sendmail(
+            mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
         )
-        if required:
-            syntax.refuse_full_return(others)
-        return required
+
+    def _note_delivered(self, receipt: Verdict | None) -> None:
+        """Keep the receipt of a message that the server took; None: it is judged when asked."""
+        self._receipt = receipt or (self._host_meant(), self._seen, self.sock, self._path)
+        self._delivered = True
 
     @in_turn
     def send_message(
@@ -508,42 +435,64 @@ class SMTP(Connection):
         header, as smtplib does. Parts with long lines, and where the server wants it 8-bit ones,
         are encoded for the way, unless the message is signed.
         """
-        from requiretls_client import content, header
+        from requiretls_client import sending
 
         self._receipt = None
-        mail_options = syntax.checked_options(mail_options, "mail_options")
-        optional = header.in_message(msg)
-        tls_optional = tls_optional or self._session_optional
-        required = self._decide(require_tls, mail_options, tls_optional or optional)
-        if tls_optional and not optional:
-            msg = header.marked_message(msg)
-        null_path = from_addr in ("", "<>")
-        if from_addr is None:
-            from_addr = content.sender(msg)
-        if to_addrs is None:
-            to_addrs = header.recipients(msg)
-        elif not isinstance(to_addrs, str):
-            to_addrs = list(to_addrs)
-        international = not "".join([from_addr, *to_addrs]).isascii()
-        serialised = content.Serialised(msg, utf8=international)
-        with _Message(self, required):
-            if required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
-                self._secure(null_path=null_path)
+        letter = sending.read(
+            self, msg, from_addr, to_addrs, mail_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
+        with Demand(self, letter.required):
+            if letter.required:  # first: the EHLO from before TLS says nothing about SMTPUTF8
+                self._secure(null_path=letter.sender in ("", "<>"))
             self.ehlo_or_helo_if_needed()
-            if international:
-                mail_options = content.international_options(mail_options, self.has_extn)
-            raw, mail_options = serialised.chosen(mail_options, self._offers)
-            return self.sendmail(from_addr, to_addrs, raw, mail_options, rcpt_options)
+            raw = letter.form(self)
+            return self.sendmail(
+                letter.sender, letter.recipients, raw, letter.mail_options, rcpt_options
+            )
+
+    @in_turn
+    def send_messages(
+        self,
+        messages: Iterable[Message | tuple[str | None, str | Sequence[str] | None, Any]],
+        *,
+        require_tls: bool | None = None,
+        tls_optional: bool = False,
+        in_flight: int = 1,
+        progress: Callable[[MessageOutcome], object] | None = None,
+    ) -> list[MessageOutcome]:
+        """Send many messages over this session, in about one round trip each (RFC 2920).
+
+        What goes wrong with one is in its outcome, and the others are sent all the same. When the
+        connection ends, the outcomes of the rest say so: those that may have arrived are
+        ``unknown``, the others were not sent. Nothing is sent twice.
+
+        Args:
+            messages: message objects, or tuples ``(from_addr, to_addrs, msg)`` as the arguments of
+                :meth:`send_message` or, with a raw ``msg``, of :meth:`sendmail`. Any iterable; it
+                is read as the sending goes on.
+            require_tls: for every message; None means "as the session says".
+            tls_optional: ``TLS-Required: No`` for every message.
+            in_flight: messages that may be under way at the same time, where the server offers
+                CHUNKING and RFC 8689 does not hold for them. More than 1 is for servers that you
+                know to take MAIL behind BDAT: RFC 3030 does not say so outright. Where the
+                connection breaks, the whole flight may be ``unknown``.
+            progress: called with each outcome, in order, as soon as it is known.
+
+        Returns:
+            An outcome for each message, in their order.
+
+        Raises:
+            ValueError: arguments that contradict themselves; nothing was sent. What is wrong with
+                a message is in its outcome instead.
+        """
+        from requiretls_client.batch import Batch
+
+        batch = Batch(
+            self, progress, require_tls=require_tls, tls_optional=tls_optional, in_flight=in_flight
+        )
+        return batch.run(messages)
 
 
 def _is_ours(method: Any) -> bool:
     return str(getattr(method, "__module__", "")).startswith("requiretls_client.")
-
-
-def _warn_stricter_wins() -> None:
-    import logging
-
-    logging.getLogger("requiretls_client").warning(
-        "the session requires TLS and the message says TLS-Required: No; the stricter wins "
-        "(RFC 8689 s4.1). require_tls=False on the call would let the message decide"
-    )

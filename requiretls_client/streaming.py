@@ -124,7 +124,7 @@ class Streamed:
 
     def marked(self) -> Streamed:
         """Put ``TLS-Required: No`` into the header (RFC 8689 s3), and return it."""
-        self.begin = bytes(header.marked_raw(self.begin))  # type: ignore[arg-type]  # not a str
+        self.begin = header.marked_raw(self.begin)
         return self
 
     def whole(self) -> bytes:

@@ -115,7 +115,7 @@ def check_envelope(
         paths.append(mailbox(recipient, f"to_addrs[{number}]"))
         if not paths[-1]:
             raise ValueError(f"to_addrs[{number}] is empty")
-    if not any(option.upper() == "SMTPUTF8" for option in mail_options):
+    if not "".join(paths).isascii() and "SMTPUTF8" not in map(str.upper, mail_options):
         for path in paths:
             path.encode("ascii")
     return paths

@@ -38,6 +38,8 @@ PATIENCE_ELSE = 300.0
 PATIENCE_BLOCK = 180.0
 PATIENCE_QUIT = 5.0
 
+_CONTENT_IS_DUE = {("DATA", 354), ("AUTH", 334)}
+
 BLOCK = 64 * 1024  # octets of content that have one timeout to leave in
 _CHUNK = 4096
 
@@ -46,7 +48,8 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "command", "content", "fresh", "last", "left", "owed", "parser", "pid", "poller", "sock",
+        "begun", "command", "content", "fresh", "last", "left", "owed", "parser", "pid", "poller",
+        "sock",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
@@ -59,6 +62,7 @@ class Pipe:
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
+        self.begun = 0  # how often something began to leave, whether or not all of it did
         self.poller: Any = None
 
     def may_be_readable(self) -> bool:
@@ -99,6 +103,12 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None:
             return super().send(s)
+        self._put(pipe, s)
+        if pipe.content:
+            self._content_left(pipe, s)
+
+    def _put(self, pipe: Pipe, s: Any) -> None:
+        """Send, whatever it is, if both sides are in step; errors are those of :meth:`send`."""
         if pipe.pid != os.getpid():
             raise smtplib.SMTPServerDisconnected(
                 "the process that connected is another one; call connect() after the fork"
@@ -106,6 +116,7 @@ class Wire(smtplib.SMTP):
         try:
             if not pipe.owed or (pipe.content and pipe.owed == ["BDAT"]):
                 self._refuse_early_reply(pipe)  # RFC 3030 s2: none comes before all octets have
+            pipe.begun += 1
             if pipe.content and len(s) > BLOCK:
                 self._send_blocks(s)
             else:
@@ -115,8 +126,6 @@ class Wire(smtplib.SMTP):
         except BaseException:  # interrupted: part of it may have left
             self.close()
             raise
-        if pipe.content:
-            self._content_left(pipe, s)
 
     @staticmethod
     def _content_left(pipe: Pipe, s: Any) -> None:
@@ -166,13 +175,7 @@ class Wire(smtplib.SMTP):
         if pipe is None:
             raise smtplib.SMTPServerDisconnected("please run connect() first")
         reply = self._read_reply(pipe)
-        pipe.last = reply
-        asked = pipe.owed.pop(0) if pipe.owed else pipe.command
-        # Only for a command that has passed the guard, as the last one of its group; the server
-        # cannot open it by itself.
-        if not pipe.owed:
-            pipe.content = (asked, reply.code) in (("DATA", 354), ("AUTH", 334))
-            pipe.fresh = True
+        self._answered(pipe, 1, reply)
         if self.debuglevel > 0:
             for line in reply.raw:
                 self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
@@ -180,15 +183,39 @@ class Wire(smtplib.SMTP):
             self._print_debug(shown)  # type: ignore[attr-defined]
         return reply.code, reply.text
 
-    def _read_group(self, count: int) -> list[Reply]:
+    @staticmethod
+    def _answered(pipe: Pipe, count: int, last: ParsedReply) -> None:
+        """Note that commands were answered, and whether content is due after the last of them."""
+        pipe.last = last
+        asked = pipe.owed[count - 1] if pipe.owed else pipe.command
+        del pipe.owed[:count]
+        # Only for a command that has passed the guard, as the last one of its group; the server
+        # cannot open it by itself.
+        if not pipe.owed:
+            pipe.content = (asked, last.code) in _CONTENT_IS_DUE
+            pipe.fresh = True
+
+    def _read_group(self, count: int, replies: list[Reply] | None = None) -> list[Reply]:
         """Read the replies to a group of commands; 421 is the last that a server says.
+
+        Args:
+            count: of the commands.
+            replies: to append to, for a caller who needs those that came before an error.
 
         Raises:
             ReplyError, SMTPServerDisconnected: as :meth:`getreply`.
         """
-        replies: list[Reply] = []
+        replies = [] if replies is None else replies
+        pipe = self._current_pipe()
+        count += len(replies)
         while len(replies) < count:
-            replies.append(self.getreply())
+            if pipe is None or self.debuglevel > 0:
+                replies.append(self.getreply())
+            elif simple := pipe.parser.take_simple(min(count - len(replies), len(pipe.owed))):
+                self._answered(pipe, len(simple), simple[-1])  # those that came with another
+                replies += [(reply.code, reply.text) for reply in simple]
+            else:
+                replies.append(self.getreply())
             if replies[-1][0] == 421:  # RFC 5321 s3.8
                 self.close()
                 break
@@ -240,9 +267,9 @@ class Wire(smtplib.SMTP):
     def _refuse_early_reply(self, pipe: Pipe) -> None:
         """Make sure that nothing has come which would be taken for the next command's answer."""
         ended = self._poll(pipe)
-        waiting = pipe.parser.waiting
-        if not (ended or waiting):
+        if pipe.parser.idle and not ended:
             return
+        waiting = pipe.parser.waiting
         self.close()
         shown = syntax.printable(waiting)
         if ended or waiting.startswith(b"421"):  # RFC 5321 s3.8: it may say so at any time
@@ -274,7 +301,7 @@ class Wire(smtplib.SMTP):
         if pipe is None:
             return False
         self._poll(pipe)
-        return bool(pipe.parser.waiting)
+        return not pipe.parser.idle
 
     def _refuse_owed_reply(self) -> None:
         """Refuse to begin a message while the server still owes a reply: an interrupted call."""

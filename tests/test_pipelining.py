@@ -343,13 +343,15 @@ def test_not_where_it_is_not_offered(serve):
         ([("BDAT", "")], b"x", "number"),
         ([("NOOP", "\r\nMAIL FROM:<a@b>")], b"", "line end"),
         ([("NOOP", "\nRSET")], b"", "line end"),
+        ([("DATA", ""), ("NOOP", "")], b"", "would be content"),
+        ([("BDAT", " 3 LAST"), ("NOOP", "")], b"", "would be content"),
     ],
 )
 def test_group_that_could_be_read_otherwise(client, commands, content, text):
     """The choke point takes a group only as what it says it is."""
     server, smtp = client()
     with pytest.raises(ValueError, match=text):
-        smtp._send_group(commands, content)
+        smtp._send_flight(b"", [(commands, content)])
     assert nothing_sent(server)
 
 
@@ -358,7 +360,9 @@ def test_groups_pass_the_guard(client):
     server, smtp = client()
     smtp._session_requires = True
     with pytest.raises(rt.RequireTLSMisuse):
-        smtp._send_group([("NOOP", ""), ("MAIL", " FROM:<a@b.example>"), ("DATA", "")])
+        smtp._send_flight(
+            b"", [([("NOOP", ""), ("MAIL", " FROM:<a@b.example>"), ("DATA", "")], b"")]
+        )
     assert nothing_sent(server)
 
 

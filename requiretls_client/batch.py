@@ -1,0 +1,209 @@
+"""Many messages over one session: the content of one leaves with the envelope of the next.
+
+RFC 2920 section 3.1 lets content come first in a group of commands, so that n messages take n + 1
+round trips. By request more of them are in flight at once: all but the last of a flight go whole,
+by BDAT (RFC 3030), each behind an RSET, without which a recipient of one message could end up in
+the transaction of the one before that the server has refused. The last goes by DATA, and its 354
+shows that the replies before it were paired with the right commands: until then no 250 counts.
+
+A message with ``require_tls`` leaves after its MAIL was accepted, and alone in its flight.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Iterable
+from email.message import Message
+from typing import TYPE_CHECKING, Any
+
+from requiretls_client import pipelining, sending
+from requiretls_client.connection import Demand
+from requiretls_client.flight import Entry, Flight, state_after
+from requiretls_client.reports import MessageOutcome
+
+if TYPE_CHECKING:
+    from requiretls_client.session import SMTP
+    from requiretls_client.verdict import Verdict
+
+Reply = tuple[int, bytes]
+Progress = Callable[[MessageOutcome], object]
+
+OCTETS = 1024 * 1024  # of content in one flight; what is larger is a flight of its own
+RSET = ("RSET", "")
+
+
+class Batch:
+    """Messages for one session, and what became of them."""
+
+    def __init__(
+        self,
+        smtp: SMTP,
+        progress: Progress | None,
+        *,
+        require_tls: bool | None,
+        tls_optional: bool,
+        in_flight: int,
+    ) -> None:
+        """Begin with none.
+
+        Raises:
+            ValueError, TypeError: arguments that contradict themselves.
+        """
+        if require_tls and tls_optional:
+            raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
+        if isinstance(in_flight, bool) or not isinstance(in_flight, int):
+            raise TypeError(f"in_flight must be an int, not {type(in_flight).__name__}")
+        if in_flight < 1:
+            raise ValueError("in_flight must be at least 1")
+        self._smtp, self._progress, self._in_flight = smtp, progress, in_flight
+        self._wish: Any = {"require_tls": require_tls, "tls_optional": tls_optional}
+        self._window: list[Entry] = []  # for the next flight
+        self._due: Entry | None = None  # the server waits for its content
+        self._outcomes: dict[int, MessageOutcome] = {}
+        self._told = 0
+
+    def run(self, messages: Iterable[Any]) -> list[MessageOutcome]:
+        """Send them all; the outcomes come in the order of the messages."""
+        try:
+            for number, item in enumerate(messages):
+                self._add(number, item)
+        finally:  # also when the caller's own iterator fails: what has begun is ended
+            self._land()
+        return [self._outcomes[number] for number in range(len(self._outcomes))]
+
+    def _record(
+        self,
+        number: int,
+        error: Exception | None = None,
+        refused: dict[str, Reply] | None = None,
+        receipt: Verdict | None = None,
+    ) -> None:
+        """Note an outcome, and tell those that are known up to there."""
+        state = "delivered" if error is None else state_after(error)
+        if error is None:
+            self._smtp._note_delivered(receipt)
+        self._outcomes[number] = MessageOutcome(number, state, refused or {}, error, receipt)
+        while self._told in self._outcomes:
+            outcome = self._outcomes[self._told]
+            self._told += 1
+            if self._progress is not None:
+                self._progress(outcome)
+
+    # -- one message more ----------------------------------------------------------------------
+
+    def _add(self, number: int, item: Any) -> None:
+        """Put a message into the next flight, or send it by itself."""
+        try:
+            from_addr, to_addrs, msg = item if isinstance(item, tuple) else (None, None, item)
+            entry = self._entry(number, from_addr, to_addrs, msg)
+            if entry is None:
+                self._land()
+                refused = self._alone(from_addr, to_addrs, msg)
+                self._record(number, None, refused, self._smtp.last_verdict)
+                return
+        except (OSError, ValueError, TypeError) as error:  # any SMTPException is an OSError
+            self._record(number, error)
+            return
+        if self._window and not self._fits(entry):
+            self._fly()
+        self._window.append(entry)
+        if len(self._window) >= self._limit(entry):
+            self._fly()
+
+    def _alone(self, from_addr: Any, to_addrs: Any, msg: Any) -> dict[str, Reply]:
+        if isinstance(msg, Message):
+            return self._smtp.send_message(msg, from_addr, to_addrs, **self._wish)
+        return self._smtp.sendmail(from_addr, to_addrs, msg, **self._wish)
+
+    def _entry(self, number: int, from_addr: Any, to_addrs: Any, msg: Any) -> Entry | None:
+        """Check a message; None: it has to go by itself.
+
+        Raises:
+            ValueError, TypeError, SMTPException: as :meth:`SMTP.send_message`.
+        """
+        smtp = self._smtp
+        if not self._in_groups() or hasattr(msg, "read"):
+            return None
+        if isinstance(msg, Message):
+            letter = sending.read(smtp, msg, from_addr, to_addrs, **self._wish)
+            with Demand(smtp, letter.required):
+                raw = letter.form(smtp)
+                mail = sending.prepare(
+                    smtp, letter.sender, letter.recipients, raw, letter.mail_options
+                )
+        else:
+            mail = sending.prepare(smtp, from_addr, to_addrs, msg, **self._wish)
+        with Demand(smtp, mail.required):
+            verdict = smtp._judge(require_tls=mail.required, null_path=not mail.paths[0])
+            if not verdict.allowed or len(mail.recipients) > pipelining.GROUP - 3:
+                return None  # TLS may have to be started, or the refusal said
+            sending.fit(smtp, mail)
+        receipt = verdict if mail.required else None
+        envelope = pipelining.envelope(smtp, mail, receipt)
+        return None if envelope.binary else Entry(number, envelope, verdict, {})
+
+    def _in_groups(self) -> bool:
+        """Tell whether the session stands, and takes groups of commands."""
+        from requiretls_client.session import SMTP
+
+        smtp, cls = self._smtp, type(self._smtp)
+        return bool(
+            smtp.sock is not None and smtp.ehlo_resp is not None and smtp.debuglevel <= 0
+            and pipelining.offered(smtp) and pipelining.applies(smtp)
+            and cls.sendmail is SMTP.sendmail and cls.send_message is SMTP.send_message
+        )  # fmt: skip
+
+    def _limit(self, entry: Entry) -> int:
+        """Return how many messages like this one may be in flight."""
+        several = entry.envelope.early and self._smtp.has_extn("chunking")
+        return self._in_flight if several else 1
+
+    def _fits(self, entry: Entry) -> bool:
+        """Tell whether a message may leave in the same flight as those before it."""
+        flight = [*self._window, entry]
+        mail, first = entry.mail, self._window[0].mail
+        return (
+            (mail.required, mail.optional) == (first.required, first.optional)
+            and sum(len(each.envelope.commands) + 2 for each in flight) <= pipelining.GROUP
+            and sum(len(each.mail.content) for each in flight) <= OCTETS
+        )
+
+    # -- a flight ------------------------------------------------------------------------------
+
+    def _land(self) -> None:
+        """Bring what has begun to its end."""
+        if self._window:
+            self._fly()
+        if self._due is not None:
+            self._fly()
+
+    def _fly(self) -> None:
+        """Send the content that is due with the messages that wait, and take in the replies."""
+        smtp, due, window = self._smtp, self._due, self._window
+        self._due, self._window = None, []
+        groups: list[Any] = []
+        for place, entry in enumerate(window):
+            commands = [RSET] * bool(place) + entry.envelope.commands
+            whole = entry is not window[-1]
+            last = pipelining.bdat(entry.mail) if whole else pipelining.DATA
+            groups.append(([*commands, last], entry.mail.in_memory if whole else b""))
+        replies: list[Reply] = []
+        lost: Exception | None = None
+        pipe = smtp._current_pipe()
+        begun = pipe.begun if pipe else 0
+        try:
+            with Demand(smtp, bool(window) and window[0].mail.required):
+                smtp._field_is_in = bool(window) and window[0].mail.optional
+                smtp._send_flight(pipelining.final(due.mail.in_memory) if due else b"", groups)
+            smtp._read_group(bool(due) + sum(len(group) for group, _ in groups), replies)
+        except (OSError, ValueError) as error:
+            lost = error
+        finally:
+            smtp._field_is_in = False
+        if lost is None and smtp.sock is None:
+            lost = smtplib.SMTPServerDisconnected("the server ended the session (421)")
+        left = pipe is not None and pipe.begun != begun
+        flight = Flight(smtp, due, window, replies, lost, left=left)
+        self._due = flight.settle()
+        for known in flight.known:
+            self._record(*known)

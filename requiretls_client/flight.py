@@ -1,0 +1,197 @@
+"""What the replies to a flight of several messages come to, message by message.
+
+Replies are paired with commands by counting, so that one too many, or one too few, shifts all
+those behind it. Where a shift shows, no 250 of that flight counts: those messages are unknown.
+"""
+
+from __future__ import annotations
+
+import smtplib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from requiretls_client import errors, pipelining
+
+if TYPE_CHECKING:
+    from requiretls_client.sending import Mail
+    from requiretls_client.session import SMTP
+    from requiretls_client.verdict import Verdict
+
+Reply = tuple[int, bytes]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A message under way.
+
+    Attributes:
+        number: its place among all, from 0.
+        envelope: it, ready for the wire.
+        receipt: the verdict that it leaves under.
+        refused: recipients that the server does not take it for.
+    """
+
+    number: int
+    envelope: pipelining.Envelope
+    receipt: Verdict
+    refused: dict[str, Reply]
+
+    @property
+    def mail(self) -> Mail:
+        """The message itself."""
+        return self.envelope.mail
+
+
+class Flight:
+    """What the replies to a flight come to, message by message."""
+
+    def __init__(
+        self,
+        smtp: SMTP,
+        due: Entry | None,
+        window: list[Entry],
+        replies: list[Reply],
+        lost: Exception | None,
+        *,
+        left: bool,
+    ) -> None:
+        """Begin with all that was read.
+
+        Args:
+            due: the message whose content came first.
+            window: those behind it; the last one by DATA.
+            replies: in order; fewer than commands where the connection ended.
+            lost: why it did.
+            left: something of the flight has left.
+        """
+        self._smtp, self._due, self._window = smtp, due, window
+        self._replies, self._lost, self._left = list(replies), lost, left
+        self._taken: list[Entry] = []  # by BDAT, so that the 250 is in doubt yet
+        self.known: list[tuple[int, Exception | None, dict[str, Reply], Verdict | None]] = []
+        self._broken: Exception | None = lost if isinstance(lost, errors.ReplyError) else None
+
+    def settle(self) -> Entry | None:
+        """Find out about all; return the message whose content is due now."""
+        answer = self._take(1) if self._due else []
+        due: Entry | None = None
+        in_step = True
+        for place, entry in enumerate(self._window[:-1]):
+            self._judge_whole(entry, self._part(entry, place))
+        if self._window:
+            due, in_step = self._judge_last(self._window[-1], len(self._window) - 1)
+        if self._broken is not None:
+            self._smtp.close()
+            if due is not None:
+                self._failed(due, errors.ReplyError(f"not sent: {self._broken}"))
+                due = None
+        if self._due:
+            self._judge_due(self._due, answer)
+        for entry in self._taken:
+            if in_step and self._broken is None:
+                self.known.append((entry.number, None, entry.refused, entry.receipt))
+            else:
+                why = self._broken or self._lost or "the replies behind it were out of step"
+                text = f"the message was answered with 250, which may not be its own answer: {why}"
+                self._failed(entry, pipelining.unknown(entry.mail, text, entry.refused))
+        self.known.sort(key=lambda each: each[0])
+        return due
+
+    def _take(self, count: int) -> list[Reply]:
+        """Return the next replies, as many as there are."""
+        part, self._replies = self._replies[:count], self._replies[count:]
+        return part
+
+    def _part(self, entry: Entry, place: int) -> list[Reply]:
+        """Return the replies to one message, but that to the RSET before it."""
+        if place:
+            for code, _ in self._take(1):
+                if code != 250:
+                    self._broken = errors.ReplyError(f"RSET was answered with {code}")
+        return self._take(len(entry.envelope.commands) + 1)
+
+    def _failed(self, entry: Entry, error: Exception) -> None:
+        self.known.append((entry.number, error, {}, None))
+
+    def _judge_due(self, due: Entry, answer: list[Reply]) -> None:
+        """Find out about the message whose content came first."""
+        mail, refused = due.mail, due.refused
+        code, text = answer[0] if answer else (0, b"")
+        if code >= 400:
+            self._failed(due, smtplib.SMTPDataError(code, text))
+        elif code == 250 and self._broken is None:
+            self.known.append((due.number, None, refused, due.receipt))
+        elif not self._left and self._lost is not None:
+            self._failed(due, self._lost)
+        elif code:
+            self._smtp.close()
+            why = self._broken or "only 250 says that it was taken"
+            text_ = f"the message was answered with {code}, and {why}"
+            self._failed(due, pipelining.unknown(mail, text_, refused))
+        else:
+            text_ = f"the answer to the message did not come: {self._lost}"
+            self._failed(due, pipelining.unknown(mail, text_, refused))
+
+    def _judge_whole(self, entry: Entry, part: list[Reply]) -> None:
+        """Find out about a message that left by BDAT, with its commands."""
+        complete = len(part) == len(entry.envelope.commands) + 1
+        if not complete and not (part and part[-1][0] == 421):
+            refused = bool(part) and part[0][0] >= 400
+            lost = self._lost or smtplib.SMTPServerDisconnected("the server ended the session")
+            if self._left and not refused:
+                text = f"the answer to the message did not come: {lost}"
+                lost = pipelining.unknown(entry.mail, text)
+            self._failed(entry, lost)
+            return
+        judged = pipelining.judge(entry.mail, part, riding=True)
+        if judged.broken:
+            self._broken = judged.error
+        if judged.error is not None:
+            self._failed(entry, judged.error)
+        else:
+            entry.refused = judged.refused
+            self._taken.append(entry)
+
+    def _judge_last(self, entry: Entry, place: int) -> tuple[Entry | None, bool]:
+        """Find out about the message that goes by DATA.
+
+        Returns:
+            It, where its content is due; and whether the replies so far were in step.
+        """
+        part = self._part(entry, place)
+        complete = len(part) == len(entry.envelope.commands) + 1
+        if not complete and not (part and part[-1][0] == 421):
+            ended = smtplib.SMTPServerDisconnected("the server ended the session")
+            self._failed(entry, self._lost or ended)
+            return None, False
+        judged = pipelining.judge(entry.mail, part, riding=False)
+        if judged.broken:
+            self._broken = judged.error
+        if judged.error is None:
+            entry.refused = judged.refused
+            return entry, True
+        self._failed(entry, judged.error)
+        if self._broken is not None:
+            return None, False
+        try:
+            return None, pipelining.leave(self._smtp, judged)
+        except errors.ReplyError as error:
+            self._broken = error
+            return None, False
+
+
+def state_after(error: Exception) -> str:
+    """Return what became of a message that ended with an exception: one of the four states."""
+    if isinstance(error, errors.DeliveryUnknown):
+        return "unknown"
+    if isinstance(error, errors.RequireTLSError):
+        return "deferred" if error.temporary else "refused"
+    if isinstance(error, errors.ReplyError):
+        return "deferred"
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _ in error.recipients.values()]
+        return "deferred" if any(code < 500 for code in codes) else "refused"
+    if isinstance(error, smtplib.SMTPResponseException):
+        return "deferred" if error.smtp_code < 500 else "refused"
+    if isinstance(error, (smtplib.SMTPNotSupportedError, ValueError, TypeError)):
+        return "refused"
+    return "deferred"  # the connection was lost before the message had left
