@@ -126,7 +126,7 @@ class Batch:
             ValueError, TypeError, SMTPException: as :meth:`SMTP.send_message`.
         """
         smtp = self._smtp
-        if not self._in_groups():
+        if not self._in_groups() or hasattr(msg, "read"):
             return None
         if isinstance(msg, Message):
             letter = sending.read(smtp, msg, from_addr, to_addrs, **self._wish)
@@ -143,7 +143,8 @@ class Batch:
                 return None  # TLS may have to be started, or the refusal said
             sending.fit(smtp, mail)
         receipt = verdict if mail.required else None
-        return Entry(number, pipelining.envelope(smtp, mail, receipt), verdict, {})
+        envelope = pipelining.envelope(smtp, mail, receipt)
+        return None if envelope.binary else Entry(number, envelope, verdict, {})
 
     def _in_groups(self) -> bool:
         """Tell whether the session stands, and takes groups of commands."""
@@ -189,7 +190,7 @@ class Batch:
             commands = [RSET] * bool(place) + entry.envelope.commands
             whole = entry is not window[-1]
             last = pipelining.bdat(entry.mail) if whole else pipelining.DATA
-            groups.append(([*commands, last], entry.mail.content if whole else b""))
+            groups.append(([*commands, last], entry.mail.in_memory if whole else b""))
         replies: list[Reply] = []
         lost: Exception | None = None
         pipe = smtp._current_pipe()
@@ -197,7 +198,7 @@ class Batch:
         try:
             with Demand(smtp, bool(window) and window[0].mail.required):
                 smtp._field_is_in = bool(window) and window[0].mail.optional
-                smtp._send_flight(pipelining.final(due.mail.content) if due else b"", groups)
+                smtp._send_flight(pipelining.final(due.mail.in_memory) if due else b"", groups)
             smtp._read_group(bool(due) + sum(len(group) for group, _ in groups), replies)
         except (OSError, ValueError) as error:
             lost = error

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
 
+    from requiretls_client.content import Content
     from requiretls_client.facts import PathFacts
     from requiretls_client.lookups import Lookups
     from requiretls_client.verdict import Verdict
@@ -331,6 +332,18 @@ class Connection(StartTLS):
                     self._put(pipe, part)
                     pipe.owed = verbs  # from here on the server may answer
         pipe.content, pipe.owed, pipe.command = False, verbs, verbs[-1]
+
+    def _send_bdat(self, content: Content) -> None:
+        """Send BDAT with all of the content, once everything before it was answered (RFC 3030 s2).
+
+        Raises:
+            RequireTLSError: the session may not carry it.
+        """
+        self.send(f"BDAT {len(content)} LAST\r\n")
+        if isinstance(content, bytes):
+            self.send(content)
+        else:
+            self._send_content(content.blocks())
 
     def _checked_lines(self, commands: Sequence[tuple[str, str]], size: int) -> bytes:
         """Let commands pass the guard, and return their lines; ``size`` octets of BDAT follow."""

@@ -18,13 +18,19 @@ import smtplib
 from email.generator import BytesGenerator
 from email.utils import getaddresses
 
+from requiretls_client.lines import MAX_LINE, has_only_crlf, long_line, with_crlf
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from email.message import Message
-    from typing import Any
+    from typing import Any, TypeAlias
 
-MAX_LINE = 998  # RFC 5321 s4.5.3.1.6: 1000 octets with CRLF, without the dot of dot-stuffing
+    from requiretls_client.streaming import Streamed
+
+    Content: TypeAlias = "bytes | Streamed"  # a message that was checked, in memory or in a file
+
+BINARY = "BODY=BINARYMIME"
 
 _FIRST_LINE = re.compile(rb"(?:From [^\r\n]*\r\n)?[!-9;-~]+[ \t]*:")  # mbox line, field name
 _SIGNATURE = re.compile(rb"(?:\A|[\r\n])dkim-signature[ \t]*:", re.IGNORECASE)
@@ -36,59 +42,115 @@ _ADDRESS_FIELDS = ("From", "Sender", "Reply-To", "To", "Cc", "Resent-From", "Res
 # -- raw messages ------------------------------------------------------------------------------
 
 
-def raw_bytes(message: Any) -> bytes:
+def raw_bytes(message: Any, *, binary: bool = False) -> bytes:
     """Return a raw message as SMTP can carry it; bytes that are fit already, as they are.
-
-    Every line ends with CRLF: a lone CR or LF, which one server takes for the end of a line and
-    the next does not, becomes one (RFC 5321 s2.3.8).
 
     Args:
         message: header and body: str (ASCII) or bytes-like.
+        binary: every octet goes as it is, by BDAT (RFC 3030 s3); else every line ends with CRLF.
 
     Raises:
         TypeError: neither of them.
         ValueError: a DKIM signature that this would break, NUL in the header, a header that is
-            neither ASCII nor UTF-8, or a line that is too long.
+            neither ASCII nor UTF-8, or a line that is too long; of a binary one, in the header.
         UnicodeEncodeError: a str beyond ASCII.
     """
-    if isinstance(message, str):
-        raw = _with_crlf(message.encode("ascii"))
-    else:
-        given = message if isinstance(message, bytes) else bytes(memoryview(message))
-        raw = _with_crlf(given)
-        # LF throughout is how messages are kept on Unix; those who sign them hash CRLF.
-        if raw is not given and b"\r" in given and _SIGNATURE.search(raw, 0, _header_end(raw)):
-            raise ValueError(
-                "the message has a DKIM-Signature and lines that do not end with CRLF: SMTP cannot "
-                "carry those (RFC 5321 s2.3.8), and changing them could break the signature; give "
-                "it CRLF line ends before it is signed (RFC 6376 s5.3)"
-            )
-    end = _header_end(raw)
-    if raw.find(b"\0", 0, end) >= 0:
+    given = message.encode("ascii") if isinstance(message, str) else _octets(message)
+    if binary:
+        check_exact(given)
+        return given
+    raw = with_crlf(given)
+    # LF throughout is how messages are kept on Unix; those who sign them hash CRLF.
+    mended = raw is not given and b"\r" in given and not isinstance(message, str)
+    check(raw, mended=mended, line=long_line(raw))
+    return raw
+
+
+def _octets(message: Any) -> bytes:
+    if isinstance(message, bytes):
+        return message
+    try:
+        return bytes(memoryview(message))
+    except TypeError:
+        file = " (of a file, give what its read() returns)" if hasattr(message, "read") else ""
+        kind = type(message).__name__
+        raise TypeError(f"a raw message is str or bytes, not {kind}{file}") from None
+
+
+def check(begin: bytes, *, mended: bool, line: int) -> None:
+    """Refuse what SMTP cannot carry, wherever the message is kept.
+
+    Args:
+        begin: the message, or its begin with all of its header; every line ends with CRLF.
+        mended: a line end had to be changed, in a message that is not one with LF throughout.
+        line: number of a line that is too long, from 1; 0 if there is none.
+
+    Raises:
+        ValueError: see :func:`raw_bytes`.
+    """
+    if mended and _SIGNATURE.search(begin, 0, _header_end(begin)):
+        raise ValueError(
+            "the message has a DKIM-Signature and lines that do not end with CRLF: SMTP cannot "
+            "carry those (RFC 5321 s2.3.8), and changing them could break the signature; give "
+            "it CRLF line ends before it is signed (RFC 6376 s5.3)"
+        )
+    _check_header(begin)
+    if line:
+        raise ValueError(
+            f"line {line} of the message is longer than {MAX_LINE} octets (RFC 5321 "
+            "s4.5.3.1.6); encode it as quoted-printable or base64, or give send_message() an "
+            "unsigned message object, whose parts it encodes"
+        )
+
+
+def check_exact(begin: bytes) -> None:
+    """Refuse a header that BODY=BINARYMIME does not let us mend: only the body is free.
+
+    Args:
+        begin: the message, or its begin with all of its header.
+
+    Raises:
+        ValueError: its lines do not end with CRLF or are too long (RFC 3030 s3), or as
+            :func:`check`.
+    """
+    head = begin[: _header_end(begin)]
+    if not has_only_crlf(head):
+        raise ValueError(
+            "the header of the message has lines that do not end with CRLF, and with "
+            "BODY=BINARYMIME every octet goes as it is (RFC 3030 s3); end them with CRLF"
+        )
+    _check_header(begin)
+    number = long_line(head)
+    if number:
+        raise ValueError(
+            f"line {number} of the header is longer than {MAX_LINE} octets (RFC 5322 s2.1.1)"
+        )
+
+
+def _check_header(begin: bytes) -> None:
+    end = _header_end(begin)
+    if begin.find(b"\0", 0, end) >= 0:
         raise ValueError("the header of the message holds NUL")
-    if _has_8bit_header(raw):
+    if _has_8bit_header(begin):
         try:
-            raw[:end].decode()
+            begin[:end].decode()
         except UnicodeDecodeError:
             raise ValueError(
                 "the header of the message is neither ASCII nor UTF-8 (RFC 5322 s2.2, RFC 6532 "
                 "s3); encode its words (RFC 2047), as a message object does by itself"
             ) from None
-    number = long_line(raw)
-    if number:
-        raise ValueError(
-            f"line {number} of the message is longer than {MAX_LINE} octets (RFC 5321 "
-            "s4.5.3.1.6); encode it as quoted-printable or base64, or give send_message() an "
-            "unsigned message object, whose parts it encodes"
-        )
-    return raw
 
 
-def _with_crlf(raw: bytes) -> bytes:
-    ends = raw.count(b"\r\n")
-    if ends == raw.count(b"\n") == raw.count(b"\r"):
-        return raw
-    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+def beginning(message: Content) -> bytes:
+    """Return a message, or its begin with all of its header."""
+    return message if isinstance(message, bytes) else message.begin
+
+
+def header_size(raw: bytes) -> int:
+    """Return the octets of the header with its blank line; 0 if that has not come yet."""
+    if raw.startswith(b"\r\n"):
+        return 2
+    return raw.find(b"\r\n\r\n") + 4 if b"\r\n\r\n" in raw else 0
 
 
 def _header_end(raw: bytes) -> int:
@@ -106,38 +168,29 @@ def _has_8bit_header(raw: bytes) -> bool:
     return not raw[: _header_end(raw)].isascii()
 
 
-def long_line(raw: bytes) -> int:
-    """Return the number of a line that is too long, from 1; 0 if there is none."""
-    begin, size = 0, len(raw)
-    while size - begin > MAX_LINE:
-        end = raw.rfind(b"\n", begin, begin + MAX_LINE + 2)
-        if end < 0:
-            return raw.count(b"\n", 0, begin) + 1
-        begin = end + 1
-    return 0
-
-
 # -- what MAIL has to say about it -------------------------------------------------------------
 
 
-def check_options(options: Sequence[str], raw: bytes) -> None:
-    """Refuse a BODY parameter that the message, or DATA, belies.
+def is_binary(options: Sequence[str]) -> bool:
+    """Tell whether MAIL says that the octets go as they are (RFC 3030 s3)."""
+    return any(option.upper() == BINARY for option in options)
+
+
+def check_options(options: Sequence[str], raw: Content) -> None:
+    """Refuse a BODY parameter that the message belies.
 
     Raises:
-        ValueError: 7BIT for 8-bit octets (RFC 6152 s3); BINARYMIME, which DATA cannot carry
-            (RFC 3030 s3).
+        ValueError: 7BIT for 8-bit octets (RFC 6152 s3), or several.
     """
     bodies = [option.upper() for option in options if option.upper().startswith("BODY=")]
     if len(bodies) > 1:
         raise ValueError("mail_options has several BODY parameters")
-    if "BODY=BINARYMIME" in bodies:
-        raise ValueError("BODY=BINARYMIME needs BDAT (RFC 3030 s3), and the message goes with DATA")
     if "BODY=7BIT" in bodies and not raw.isascii():
         raise ValueError("BODY=7BIT contradicts the 8-bit octets of the message (RFC 6152 s3)")
 
 
 def mail_options(
-    raw: bytes, options: Sequence[str], offers: Callable[[str], bool]
+    raw: Content, options: Sequence[str], offers: Callable[[str], bool]
 ) -> tuple[str, ...]:
     """Return the parameters of MAIL with those that the message needs, each once.
 
@@ -152,9 +205,16 @@ def mail_options(
     options = tuple(options)
     if offers("size"):
         options = tuple(each for each in options if not each.upper().startswith("SIZE="))
+    binary = is_binary(options)
+    if binary and not (offers("binarymime") and offers("chunking")):
+        raise smtplib.SMTPNotSupportedError(
+            "BODY=BINARYMIME needs BDAT (RFC 3030): a server that offers BINARYMIME and CHUNKING, "
+            "a class without a data() or another step of its own; encode the message as "
+            "base64, as send_message() does with an unsigned message object"
+        )
     if raw.isascii():
         return options
-    if _has_8bit_header(raw) and "SMTPUTF8" not in map(str.upper, options):
+    if _has_8bit_header(beginning(raw)) and "SMTPUTF8" not in map(str.upper, options):
         if not offers("smtputf8"):
             raise smtplib.SMTPNotSupportedError(
                 "the header of the message goes beyond ASCII, and the server does not offer "
@@ -162,6 +222,8 @@ def mail_options(
                 "by itself"
             )
         options += ("SMTPUTF8",)
+    if binary:
+        return options
     if not offers("8bitmime"):
         raise smtplib.SMTPNotSupportedError(
             "the message has 8-bit octets, and the server does not offer 8BITMIME (RFC 6152 s3); "
@@ -191,7 +253,7 @@ def international_options(options: Sequence[str], offers: Callable[[str], bool])
     return (*options, *added)
 
 
-def check_size(raw: bytes, limit: str, from_addr: str) -> None:
+def check_size(raw: Content, limit: str, from_addr: str) -> None:
     """Refuse a message that the server has said it will not take.
 
     Args:
@@ -204,7 +266,8 @@ def check_size(raw: bytes, limit: str, from_addr: str) -> None:
     """
     declared = _SIZE.fullmatch(limit.strip())
     most = int(declared[0]) if declared else 0
-    size = len(raw) + (0 if raw.endswith(b"\r\n") else 2)
+    ends_line = raw.endswith(b"\r\n") if isinstance(raw, bytes) else raw.ends_line
+    size = len(raw) + (0 if ends_line else 2)
     if most and size > most:
         text = f"5.3.4 the message has {size} octets, and the server takes at most {most}"
         raise smtplib.SMTPSenderRefused(552, text.encode(), from_addr)
@@ -252,9 +315,10 @@ class Serialised:
             policy = policy.clone(utf8=True)
         self._raw = _flat(message, policy)
         self._own: Message | None = None  # what may yet be encoded for a server without 8BITMIME
+        self._exact = _flat_exact(message, policy) if _has_binary(message) else None
         if _is_signed(message):
             return  # as it is or not at all; sendmail() says why not
-        if long_line(self._raw) or any(_encoding(part) == "binary" for part in message.walk()):
+        if long_line(self._raw) or any(_is_binary_part(part) for part in message.walk()):
             message = copy.deepcopy(message)
             _encode_parts(message, eight_bit=False)
             if not policy.max_line_length or policy.max_line_length > MAX_LINE:
@@ -262,6 +326,25 @@ class Serialised:
             self._raw = _flat(message, policy)
         if not (self._raw.isascii() or utf8 or _has_8bit_address(message)):
             self._own, self._policy = copy.deepcopy(message), policy
+
+    def chosen(
+        self, options: Sequence[str], offers: Callable[[str], bool]
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """Return the bytes to send, and the parameters of MAIL; call it once.
+
+        Binary parts stay as they are where the server takes them so (RFC 3030 s3), unless another
+        BODY was said; else they are encoded.
+
+        Args:
+            options: parameters of MAIL, as the caller said them.
+            offers: whether the EHLO of the session as it is now has a keyword.
+        """
+        others = tuple(option for option in options if option.upper() != BINARY)
+        wanted = self._exact is not None or len(others) < len(options)
+        said = any(option.upper().startswith("BODY=") for option in others)
+        if wanted and not said and offers("binarymime") and offers("chunking"):
+            return self._exact or self._raw, (*others, BINARY)
+        return self.form(others, offers), others
 
     def form(self, options: Sequence[str], offers: Callable[[str], bool]) -> bytes:
         """Return the bytes to send; call it once.
@@ -281,21 +364,6 @@ class Serialised:
         return _flat(self._own, self._policy.clone(cte_type="7bit", **ascii_header))
 
 
-def dotted(raw: bytes) -> bytes:
-    """Return content as DATA sends it: dots stuffed, ended by CRLF, without the final dot.
-
-    RFC 5321 s4.5.2. Content without a dot at the begin of a line is returned as it is.
-
-    Args:
-        raw: as :func:`raw_bytes` returns it.
-    """
-    if raw.startswith(b"."):
-        raw = b"." + raw
-    if b"\r\n." in raw:
-        raw = raw.replace(b"\r\n.", b"\r\n..")
-    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
-
-
 def snapshot(message: Message) -> Message:
     """Return a copy of a message object that comes to the same bytes each time it is sent.
 
@@ -312,6 +380,41 @@ def _flat(message: Message, policy: Any) -> bytes:
     with io.BytesIO() as buffer:
         BytesGenerator(buffer, policy=policy).flatten(message, linesep="\r\n")
         return buffer.getvalue()
+
+
+class _ExactGenerator(BytesGenerator):
+    """Writes binary parts as they are; the email package would mend what looks like line ends."""
+
+    def _handle_text(self, msg: Message) -> None:
+        if _is_binary_part(msg) and isinstance(msg.get_payload(), str):
+            self._fp.write(msg.get_payload(decode=True))  # type: ignore[attr-defined]
+        else:
+            super()._handle_text(msg)  # type: ignore[misc]
+
+    _writeBody = _handle_text  # the email package's name for it, where the part is no text
+
+
+def _flat_exact(message: Message, policy: Any) -> bytes:
+    """Return a message object with its binary parts as they are, for BDAT."""
+    if not _is_signed(message):
+        message = copy.deepcopy(message)
+        _encode_parts(message, eight_bit=False, keep_binary=True)
+        for part in message.walk():  # RFC 2045 s6.4: what holds binary is binary
+            if part.is_multipart() and _has_binary(part):
+                del part["Content-Transfer-Encoding"]
+                part["Content-Transfer-Encoding"] = "binary"
+    with io.BytesIO() as buffer:
+        _ExactGenerator(buffer, policy=policy).flatten(message, linesep="\r\n")
+        return buffer.getvalue()
+
+
+def _has_binary(message: Message) -> bool:
+    """Tell whether there are octets in it that only BDAT can carry as they are."""
+    return any(_is_binary_part(part) and not part.is_multipart() for part in message.walk())
+
+
+def _is_binary_part(part: Message) -> bool:
+    return _encoding(part) == "binary"
 
 
 def _is_signed(message: Message) -> bool:
@@ -333,15 +436,22 @@ def _encoding(part: Message) -> str:
     return str(part.get("Content-Transfer-Encoding", "7bit")).strip().lower()
 
 
-def _encode_parts(part: Message, eight_bit: bool, *, whole: bool = True) -> None:
-    """Encode parts that are binary or have long lines, in place; with ``eight_bit`` 8-bit too."""
+def _encode_parts(
+    part: Message, eight_bit: bool, *, whole: bool = True, keep_binary: bool = False
+) -> None:
+    """Encode parts that are binary or have long lines, in place; with ``eight_bit`` 8-bit too.
+
+    With ``keep_binary`` those that are binary stay so.
+    """
     payload: Any = part.get_payload()
     kind, encoding = part.get_content_maintype(), _encoding(part)
     if isinstance(payload, list):
         for child in payload:
-            _encode_parts(child, eight_bit, whole=kind == "message")
+            _encode_parts(child, eight_bit, whole=kind == "message", keep_binary=keep_binary)
         if encoding == "binary" or (eight_bit and encoding == "8bit"):
             part.replace_header("Content-Transfer-Encoding", "7bit" if eight_bit else "8bit")
+    elif keep_binary and encoding == "binary":
+        return
     elif isinstance(payload, str) and kind not in ("message", "multipart"):
         # RFC 2046 s5 lets these two have no encoding of their own. And one octet less: the
         # generator may put ">" before "From ".

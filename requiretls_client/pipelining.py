@@ -9,6 +9,10 @@ with BDAT in place of DATA and without dot-stuffing. Nothing like the 354 stands
 to the envelope and that to the message then, so that one answer too many could pass for it: hence
 by request only, and never for a message with REQUIRETLS, which leaves after MAIL was accepted.
 
+Content that only BDAT can carry (BODY=BINARYMIME) waits for the answers to the envelope, and so
+does a file: it is not small. Before BDAT nothing may have come unasked, nor while its octets leave;
+an answer too many would have to come late to pass.
+
 What comes out is what smtplib's own dialogue comes to: the same result, the same exceptions.
 Loaded with the first message to such a server.
 """
@@ -22,8 +26,9 @@ from typing import TYPE_CHECKING
 
 from requiretls_client import syntax
 from requiretls_client.connection import Connection
-from requiretls_client.content import dotted
+from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
+from requiretls_client.lines import dotted
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
@@ -37,7 +42,6 @@ Command = tuple[str, str]
 # Commands in one flight, all answered before the next: RFC 2920 s3.1, a blocking client must not
 # fill both windows.
 GROUP = 200
-SMALL = 16 * 1024  # octets that are cheaper to copy than to send by themselves
 DATA: Command = ("DATA", "")
 
 
@@ -49,11 +53,13 @@ class Envelope:
         mail: the message.
         commands: MAIL, and an RCPT for each recipient: verb, rest of the line.
         early: the content may leave before MAIL was answered.
+        binary: its octets go as they are, which DATA cannot do (RFC 3030 s3).
     """
 
     mail: Mail
     commands: list[Command]
     early: bool
+    binary: bool
 
 
 def offered(smtp: SMTP) -> bool:
@@ -89,7 +95,7 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
     commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
     parameters = "".join([f" {option}" for option in mail.rcpt_options])
     commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(mail, commands, receipt is None)
+    return Envelope(mail, commands, receipt is None, is_binary(options))
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
@@ -101,14 +107,15 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    mail, groups = envelope.mail, _groups(envelope.commands)
-    chunking = smtp.use_chunking and smtp.has_extn("chunking")
-    riding = chunking and envelope.early and len(groups) == 1
+    mail, groups = envelope.mail, _groups(smtp, envelope.commands)
+    chunking = smtp.use_chunking and smtp.has_extn("chunking") and envelope.early
+    riding = chunking and len(groups) == 1 and isinstance(mail.content, bytes)
+    alone = not riding and (chunking or envelope.binary)  # BDAT, behind the answers
     smtp._refuse_owed_reply()
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
-            closing = number == len(groups)
+            closing = number == len(groups) and not alone
             _send_group(smtp, mail, group, closing=closing, riding=riding)
             smtp._read_group(len(group) + closing, replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
@@ -117,19 +124,20 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         if riding and not (replies and replies[0][0] >= 400):
             raise unknown(mail, f"the answer did not come: {error}") from error
         raise
-    judged = judge(mail, replies, riding=riding)
+    judged = judge(mail, replies, riding=riding, alone=alone)
     smtp._accepted, smtp._refused = judged.accepted, judged.refused
     if judged.error is not None:
         leave(smtp, judged)
         raise judged.error
     if riding:
         return judged.refused
-    return _finish(smtp, mail, _send_content(smtp, mail))
+    return _finish(smtp, mail, _send_content(smtp, mail, alone=alone))
 
 
-def _groups(commands: list[Command]) -> list[list[Command]]:
-    """Cut the commands into groups whose replies fit into one window."""
-    return [commands[at : at + GROUP] for at in range(0, len(commands), GROUP)]
+def _groups(smtp: SMTP, commands: list[Command]) -> list[list[Command]]:
+    """Cut the commands into groups whose replies fit into one window; one by one if need be."""
+    size = GROUP if offered(smtp) else 1
+    return [commands[at : at + size] for at in range(0, len(commands), size)]
 
 
 def _send_group(
@@ -139,7 +147,7 @@ def _send_group(
     if not closing:
         smtp._send_flight(b"", [(group, b"")])
     elif riding:
-        smtp._send_flight(b"", [([*group, bdat(mail)], mail.content)])
+        smtp._send_flight(b"", [([*group, bdat(mail)], mail.in_memory)])
     else:
         smtp._send_flight(b"", [([*group, DATA], b"")])
 
@@ -171,7 +179,7 @@ class Judged:
     content_due: bool = False
 
 
-def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool) -> Judged:
+def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool, alone: bool = False) -> Judged:
     """Pair the replies to a message with its commands. Pure.
 
     Args:
@@ -179,6 +187,7 @@ def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool) -> Judged:
         replies: to MAIL, to each RCPT and to DATA or BDAT; fewer where the last of them is 421, or
             MAIL was refused.
         riding: the content has left with the commands (BDAT), so that the last reply is about it.
+        alone: it leaves by itself after them, so that no reply is about it yet.
     """
     judged = Judged([], {})
     first, *rest = replies
@@ -207,7 +216,8 @@ def judge(mail: Mail, replies: Sequence[Reply], *, riding: bool) -> Judged:
             text = "the server took a message that it had refused before"
             judged.error = unknown(mail, text, judged.refused)
         return judged
-    _judge_last(mail, judged, answer or (421, b""), riding=riding)
+    if not alone:
+        _judge_last(mail, judged, answer or (421, b""), riding=riding)
     return judged
 
 
@@ -248,16 +258,14 @@ def final(content: bytes) -> bytes:
     return dotted(content) + b".\r\n"
 
 
-def _send_content(smtp: SMTP, mail: Mail) -> Reply:
-    """Send the content that the server waits for, and return the answer to it."""
+def _send_content(smtp: SMTP, mail: Mail, *, alone: bool) -> Reply:
+    """Send the content, which is due or goes with a BDAT of its own; return the answer to it."""
     pipe = smtp._current_pipe()
     try:
-        body = dotted(mail.content)
-        if len(body) < SMALL:
-            smtp.send(body + b".\r\n")
+        if alone:
+            smtp._send_bdat(mail.content)
         else:
-            smtp.send(body)
-            smtp.send(b".\r\n")
+            smtp._send_data(mail.content)
         return smtp._read_group(1)[0]
     except smtplib.SMTPServerDisconnected as error:
         if pipe is None or pipe.command != ".":

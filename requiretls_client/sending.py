@@ -8,6 +8,7 @@ the first message.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from requiretls_client import content, header, pipelining, syntax
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from email.message import Message
 
+    from requiretls_client.content import Content
     from requiretls_client.session import SMTP
     from requiretls_client.verdict import Verdict
 
@@ -30,7 +32,7 @@ class Mail:
         sender: reverse path, as the caller wrote it.
         recipients: as the caller wrote them.
         paths: the bare mailboxes: the sender's, then each recipient's.
-        content: header and body, every line ended by CRLF.
+        content: header and body, in memory or in a file, fit for SMTP.
         mail_options, rcpt_options: the caller's ESMTP parameters.
         required: RFC 8689 s4.2.1 is to be enforced.
         optional: the TLS-Required field is in the content.
@@ -39,11 +41,17 @@ class Mail:
     sender: str
     recipients: list[str]
     paths: list[str]
-    content: bytes
+    content: Content
     mail_options: Sequence[str]
     rcpt_options: Sequence[str]
     required: bool
     optional: bool
+
+    @property
+    def in_memory(self) -> bytes:
+        """The content of a message that is no file."""
+        assert isinstance(self.content, bytes)  # noqa: S101 - for the type checker
+        return self.content
 
 
 def prepare(
@@ -69,16 +77,18 @@ def prepare(
     if smtp._path is not None:
         for path in paths[1:]:
             smtp._check_domain(path)
-    raw = content.raw_bytes(msg)
+    raw = msg  # a file was checked when it was looked through
+    if not hasattr(msg, "blocks"):
+        raw = content.raw_bytes(msg, binary=content.is_binary(mail_options))
     if mail_options:
         content.check_options(mail_options, raw)
-    optional = header.in_raw(raw)
+    optional = header.in_raw(content.beginning(raw))
     tls_optional = tls_optional or smtp._session_optional
     required = decide(smtp, require_tls, mail_options, tls_optional or optional)
     if required and (tls_optional or optional):
         _warn_stricter_wins()
     if tls_optional and not optional:
-        raw = header.marked_raw(raw)
+        raw = header.marked_raw(raw) if isinstance(raw, bytes) else raw.marked()
     return Mail(
         from_addr, recipients, paths, raw, mail_options, rcpt_options,
         required, tls_optional or optional,
@@ -112,7 +122,8 @@ def send(smtp: SMTP, mail: Mail) -> dict[str, Reply]:
     try:
         receipt = fit(smtp, mail)
         smtp._field_is_in = mail.optional
-        if pipelining.offered(smtp) and pipelining.applies(smtp):
+        in_groups = pipelining.offered(smtp) or content.is_binary(mail.mail_options)
+        if in_groups and pipelining.applies(smtp):
             refused = pipelining.transact(smtp, pipelining.envelope(smtp, mail, receipt))
         else:
             refused = smtp._step_by_step(mail)
@@ -134,10 +145,17 @@ def fit(smtp: SMTP, mail: Mail) -> Verdict | None:
     """
     receipt = smtp._secure(null_path=not mail.paths[0]) if mail.required else None
     smtp.ehlo_or_helo_if_needed()
-    raw, has_extn = mail.content, smtp.has_extn
-    mail.mail_options = content.mail_options(raw, mail.mail_options, has_extn)
+    raw = mail.content
+    mail.mail_options = content.mail_options(raw, mail.mail_options, partial(_offers, smtp))
     content.check_size(raw, smtp.esmtp_features.get("size", ""), mail.sender)
     return receipt
+
+
+def _offers(smtp: SMTP, keyword: str) -> bool:
+    """Tell whether the server offers an extension, and the class leaves us the steps for it."""
+    if keyword == "binarymime" and not pipelining.applies(smtp):
+        return False
+    return smtp.has_extn(keyword)
 
 
 @dataclass(slots=True)
@@ -167,7 +185,9 @@ class Letter:
         """
         if self.international:
             self.mail_options = content.international_options(self.mail_options, smtp.has_extn)
-        return self.serialised.form(self.mail_options, smtp.has_extn)
+        offers = partial(_offers, smtp)
+        raw, self.mail_options = self.serialised.chosen(self.mail_options, offers)
+        return raw
 
 
 def read(

@@ -314,8 +314,13 @@ class SMTP(Connection):
         """
         from requiretls_client.content import raw_bytes
 
+        if hasattr(msg, "read"):
+            from requiretls_client.streaming import scanned
+
+            with scanned(msg, binary=False) as content:
+                return SMTP.data(self, content)
         try:
-            return super().data(raw_bytes(msg))
+            return super().data(msg if hasattr(msg, "blocks") else raw_bytes(msg))
         except DeliveryUnknown as error:
             error.recipients, error.refused = tuple(self._accepted), dict(self._refused)
             raise
@@ -337,9 +342,11 @@ class SMTP(Connection):
         Args:
             from_addr: reverse path; "" or ``<>`` for a bounce.
             to_addrs: one recipient, or several.
-            msg: the message, header and body: str (ASCII) or bytes. Every line ends with CRLF
+            msg: the message, header and body: str (ASCII), bytes, or a binary file, which is read
+                twice from where it stands to its end and never held. Every line ends with CRLF
                 on the wire, as RFC 5321 s2.3.8 has it.
-            mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``.
+            mail_options: ESMTP parameters of MAIL. ``REQUIRETLS`` means ``require_tls=True``;
+                with ``BODY=BINARYMIME`` every octet of the body goes as it is (RFC 3030 s3).
             rcpt_options: ESMTP parameters of each RCPT.
             require_tls: enforce RFC 8689 s4.2.1; None means "as the session says".
             tls_optional: put ``TLS-Required: No`` into the message (RFC 8689 s3), once.
@@ -354,13 +361,19 @@ class SMTP(Connection):
             RequireTLSError: a condition of RFC 8689 does not hold; nothing of the message was
                 sent, and the session is closed.
             SMTPNotSupportedError: 8-bit octets without 8BITMIME, a header beyond ASCII without
-                SMTPUTF8; nothing of the message was sent.
+                SMTPUTF8, BINARYMIME where it is not offered; nothing of the message was sent.
             SMTPSenderRefused: also 552 before MAIL, for more than the SIZE that the server said.
-            SMTPException: as smtplib.
+            SMTPException: as smtplib; also for a file that changed meanwhile.
+            OSError: of the file. Once content has left, these two close the session.
         """
         from requiretls_client import sending
 
         self._receipt = None
+        if hasattr(msg, "read"):
+            return self._send_file(
+                msg, from_addr, to_addrs, mail_options, rcpt_options,
+                require_tls=require_tls, tls_optional=tls_optional,
+            )  # fmt: skip
         mail = sending.prepare(
             self, from_addr, to_addrs, msg, mail_options, rcpt_options,
             require_tls=require_tls, tls_optional=tls_optional,
@@ -370,10 +383,32 @@ class SMTP(Connection):
     use_pipelining = True  # where the server offers it; False goes step by step, as smtplib
     use_chunking = False  # True: ordinary content rides along with BDAT, see pipelining
 
+    def _send_file(
+        self,
+        file: Any,
+        from_addr: str,
+        to_addrs: str | Sequence[str],
+        mail_options: Sequence[str],
+        rcpt_options: Sequence[str],
+        **wish: Any,
+    ) -> dict[str, Reply]:
+        """Send the message in a file, which is looked through before anything else."""
+        from requiretls_client import content
+        from requiretls_client.streaming import scanned
+
+        mail_options = syntax.checked_options(mail_options, "mail_options")
+        with scanned(file, binary=content.is_binary(mail_options)) as found:
+            return SMTP.sendmail(
+                self, from_addr, to_addrs, found, mail_options, rcpt_options, **wish
+            )
+
     def _step_by_step(self, mail: Mail) -> dict[str, Reply]:
         """Send a message that was checked as smtplib does."""
+        found: Any = mail.content  # smtplib asks for its length, and gives it to data()
+        if not isinstance(found, bytes) and not _is_ours(type(self).data):
+            found = found.whole()  # who has written data() for smtplib expects bytes
         return super().sendmail(
-            mail.sender, mail.recipients, mail.content, mail.mail_options, mail.rcpt_options
+            mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
         )
 
     def _note_delivered(self, receipt: Verdict | None) -> None:
@@ -459,3 +494,7 @@ class SMTP(Connection):
         }  # fmt: skip
         batch.check(**wish)
         return batch.Batch(self, progress, **wish).run(messages)
+
+
+def _is_ours(method: Any) -> bool:
+    return str(getattr(method, "__module__", "")).startswith("requiretls_client.")

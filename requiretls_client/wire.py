@@ -22,8 +22,10 @@ from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from typing import Any
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
 
+    from requiretls_client.content import Content
     from requiretls_client.replies import Parser
     from requiretls_client.replies import Reply as ParsedReply
 
@@ -46,17 +48,9 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun",
-        "command",
-        "content",
-        "last",
-        "left",
-        "owed",
-        "parser",
-        "pid",
-        "poller",
+        "begun", "command", "content", "fresh", "last", "left", "owed", "parser", "pid", "poller",
         "sock",
-    )
+    )  # fmt: skip
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         """Begin before the greeting."""
@@ -64,6 +58,7 @@ class Pipe:
         self.pid = os.getpid()
         self.command = ""  # verb of the last command; "." once the content has left
         self.content = False  # what is sent next is content of that command, no command itself
+        self.fresh = True  # nothing of that has left, or what has ends with a line
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
@@ -119,8 +114,8 @@ class Wire(smtplib.SMTP):
                 "the process that connected is another one; call connect() after the fork"
             )
         try:
-            if not pipe.owed:
-                self._refuse_early_reply(pipe)
+            if not pipe.owed or (pipe.content and pipe.owed == ["BDAT"]):
+                self._refuse_early_reply(pipe)  # RFC 3030 s2: none comes before all octets have
             pipe.begun += 1
             if pipe.content and len(s) > BLOCK:
                 self._send_blocks(s)
@@ -141,8 +136,10 @@ class Wire(smtplib.SMTP):
             pipe.left -= len(s)
             if not pipe.left:  # the reply to BDAT itself is the answer
                 pipe.command, pipe.content = ".", False
-        elif _ends_content(s):
+        elif _ends_content(s, fresh=pipe.fresh):
             pipe.command, pipe.content, pipe.owed = ".", False, ["."]
+        else:
+            pipe.fresh = _tail(s).endswith(b"\r\n")
 
     def _send_blocks(self, s: Any) -> None:
         """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
@@ -196,6 +193,7 @@ class Wire(smtplib.SMTP):
         # cannot open it by itself.
         if not pipe.owed:
             pipe.content = (asked, last.code) in _CONTENT_IS_DUE
+            pipe.fresh = True
 
     def _read_group(self, count: int, replies: list[Reply] | None = None) -> list[Reply]:
         """Read the replies to a group of commands; 421 is the last that a server says.
@@ -322,6 +320,9 @@ class Wire(smtplib.SMTP):
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content as smtplib does; only 354 opens it, and only 250 accepts it.
 
+        Args:
+            msg: content that was checked.
+
         Raises:
             SMTPDataError: DATA was refused; nothing of the content was sent.
             ReplyError: DATA was answered with neither 354 nor a refusal; the same.
@@ -330,14 +331,12 @@ class Wire(smtplib.SMTP):
         """
         pipe = self._current_pipe()
         try:
-            code, text = super().data(msg)
-        except smtplib.SMTPDataError as error:
-            if error.smtp_code == 421:
-                self.close()
-            if error.smtp_code >= 400:
-                raise
-            self.close()
-            raise ReplyError(f"DATA was answered with {error.smtp_code}") from None
+            self.putcmd("data")
+            code, text = self._reply_to_data()
+            if code != 354:
+                self._refuse_at_data(code, text)
+            self._send_data(msg)
+            code, text = self._reply_to_data()
         except smtplib.SMTPServerDisconnected as error:
             if pipe is None or pipe.command != ".":
                 raise
@@ -347,11 +346,66 @@ class Wire(smtplib.SMTP):
             raise DeliveryUnknown(f"the message was answered with {code}, which is not 250")
         return code, text
 
+    def _reply_to_data(self) -> Reply:
+        """Read the reply to DATA or to its content, and show it as smtplib does."""
+        reply = self.getreply()
+        if self.debuglevel > 0:
+            self._print_debug("data:", reply)  # type: ignore[attr-defined]
+        return reply
 
-def _ends_content(s: Any) -> bool:
-    """Tell whether the final dot is in what has just left."""
-    tail = s[-5:].encode("latin-1", "replace") if isinstance(s, str) else bytes(s[-5:])
-    return tail in (b"\r\n.\r\n", b".\r\n")
+    def _refuse_at_data(self, code: int, text: bytes) -> NoReturn:
+        if code == 421 or code < 400:
+            self.close()
+        if code < 400:
+            raise ReplyError(f"DATA was answered with {code}")
+        raise smtplib.SMTPDataError(code, text)
+
+    def _send_data(self, content: Content) -> None:
+        """Send content behind the 354: dots stuffed, and the final dot."""
+        from requiretls_client import lines
+
+        if not isinstance(content, bytes):
+            self._send_content(lines.stuffed(content.blocks()))
+        elif len(content) > BLOCK:
+            self._send_content(lines.stuffed(lines.blocks(content)))
+        else:
+            self.send(lines.dotted(content) + b".\r\n")
+
+    def _send_content(self, blocks: Iterable[bytes]) -> None:
+        """Send content as it comes; each block has the whole timeout (RFC 5321 s4.5.3.2.5).
+
+        Where no more comes, for whatever reason, the connection ends: the server, which waits for
+        the rest, then takes nothing (RFC 5321 s3.8).
+        """
+        sock = self.sock
+        assert sock is not None  # noqa: S101 - for the type checker
+        timeout = sock.gettimeout()
+        try:
+            if timeout is None:
+                sock.settimeout(PATIENCE_BLOCK)
+            for block in blocks:
+                self.send(block)
+            if timeout is None:
+                sock.settimeout(None)
+        except BaseException:
+            self.close()
+            raise
+
+
+def _ends_content(s: Any, *, fresh: bool) -> bool:
+    """Tell whether the final dot is in what has just left.
+
+    Args:
+        s: what has left.
+        fresh: a line began with it.
+    """
+    tail = _tail(s)
+    return tail == b"\r\n.\r\n" or (fresh and tail == b".\r\n")
+
+
+def _tail(s: Any) -> bytes:
+    """Return as much of what has left as tells whether the content ends there."""
+    return s[-5:].encode("latin-1", "replace") if isinstance(s, str) else bytes(s[-5:])
 
 
 def _patience(command: str, timeout: float | None) -> float:

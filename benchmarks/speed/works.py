@@ -155,6 +155,8 @@ def _loopback(times: int, rounds: int) -> list[Work]:
         _large("10 MB", 10, everybody, few),
         _large("50 MB", 50, everybody, few,
                (*_both("wall", 1.8, 4), *_both("memory", 51, 1))),
+        _large("50 MB, from a file", 50, (SMTPLIB, *OURS, *STRICT), few,
+               (*_both("wall", 1.8, 4), *_both("memory", 1, 1)), "send_file"),
         Work("alert", "alert, connect to quit", everybody,
              {**one, "mode": "alert", "n": 40 * times, "warm": 2}, {}, rounds, shared=True,
              goals=_both("cpu", 1, 1)),
@@ -162,9 +164,14 @@ def _loopback(times: int, rounds: int) -> list[Work]:
 
 
 def _large(
-    title: str, mib: int, columns: Sequence[Column], rounds: int, goals: tuple[Goal, ...] = ()
+    title: str,
+    mib: int,
+    columns: Sequence[Column],
+    rounds: int,
+    goals: tuple[Goal, ...] = (),
+    mode: str = "sendmail",
 ) -> Work:
-    job = {"mode": "sendmail", "size": mib * MIB, "dots": True, "n": 1, "warm": 1}
+    job = {"mode": mode, "size": mib * MIB, "dots": True, "n": 1, "warm": 1}
     measures = ("wall", "cpu", "memory")
     return Work("large", title, columns, job, {}, rounds, measures=measures, goals=goals)
 

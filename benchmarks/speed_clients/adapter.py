@@ -4,6 +4,7 @@ The job is a JSON object on standard input::
 
     mode            "sendmail"       n messages over one connection, connecting not measured
                     "send_message"   the same with a message object
+                    "send_file"      the same from a file; smtplib reads it into memory
                     "send_messages"  the same, handed over at once
                     "alert"          n times connect, log in, send one, quit; all measured
     host, port      where to connect
@@ -64,9 +65,10 @@ class Meter:
 
 
 def read_job() -> Job:
-    """Return the job, with ``content`` read and ``recipients`` named."""
+    """Return the job, with ``content`` read, its ``path`` kept, and ``recipients`` named."""
     job: Job = json.load(sys.stdin)
-    job["content"] = Path(job["content"]).read_bytes()
+    job["path"] = job["content"]
+    job["content"] = Path(job["path"]).read_bytes()
     job["recipients"] = [f"recipient{number}@example.net" for number in range(job["recipients"])]
     return job
 

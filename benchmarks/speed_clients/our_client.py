@@ -6,7 +6,7 @@ import functools
 import ssl
 
 from adapter import NAME, SENDER, Job, Meter, Missing, main
-from blocking import modes
+from blocking import modes, session
 
 import requiretls_client as rt
 
@@ -41,5 +41,13 @@ def send_messages(job: Job) -> Meter:
     return meter
 
 
+def send_file(smtp: rt.SMTP, job: Job, count: int) -> None:
+    """Send the content from its file."""
+    for _ in range(count):
+        with open(job["path"], "rb") as file:
+            smtp.sendmail(SENDER, job["recipients"], file)
+
+
 if __name__ == "__main__":
-    main({**modes(connect), "send_messages": send_messages})
+    of_file = functools.partial(session, connect, send_file)
+    main({**modes(connect), "send_messages": send_messages, "send_file": of_file})

@@ -11,6 +11,12 @@ from collections.abc import Sequence
 
 _COMMANDS = {
     "check": "find out whether mail to a domain can go with REQUIRETLS, and why not; sends nothing",
+    "send": "send a message from standard input, or keep it and try again later",
+    "flush": "try again what could not be sent: for a timer",
+    "queue": "list what waits to be sent and what could not be",
+    "init": "find the submission server of a mail address and write the configuration",
+    "cache": "list, refresh and drop stored MTA-STS policies",
+    "completion": "print completion for a shell",
     "demo": "send real messages through an embedded server on loopback and show what happened",
 }
 

@@ -12,7 +12,13 @@ from functools import partial
 
 from requiretls_client.testing.authentication import MECHANISMS, authenticate
 from requiretls_client.testing.connection import Connection
-from requiretls_client.testing.envelope import Session, refuse_mail, refuse_rcpt, split_path
+from requiretls_client.testing.envelope import (
+    Session,
+    is_binary,
+    refuse_mail,
+    refuse_rcpt,
+    split_path,
+)
 from requiretls_client.testing.records import Accepted, Channel, Records
 from requiretls_client.testing.script import Script, Step, normal, reply_code
 
@@ -195,6 +201,8 @@ class Dialogue:
         def judge() -> str:
             if argument:
                 return "501 5.5.4 DATA takes no parameter"
+            if is_binary(self._session.parameters):
+                return "503 5.5.1 BINARYMIME needs BDAT"
             return "354 End with a dot" if self._session.recipients else "503 5.5.1 RCPT first"
 
         if self._perform("DATA", judge) is not None:

@@ -90,7 +90,8 @@ def refuse_mail(session: Session, argument: str, *, tls: bool) -> str | None:
     if parts is None or parts[0] != "FROM":
         return "501 5.5.4 Syntax: MAIL FROM:<address>"
     offered = {word: rest for word, rest in session.offered.items() if tls or word != "REQUIRETLS"}
-    refusal = _refuse_parameters(parts[2], _MAIL_PARAMETERS, offered)
+    others = [each for each in parts[2] if not ("BINARYMIME" in offered and is_binary([each]))]
+    refusal = _refuse_parameters(others, _MAIL_PARAMETERS, offered)
     return refusal or _refuse_size(parts[2], offered.get("SIZE", ""))
 
 
@@ -102,6 +103,11 @@ def refuse_rcpt(session: Session, argument: str) -> str | None:
     if parts is None or parts[0] != "TO" or not parts[1]:
         return "501 5.5.4 Syntax: RCPT TO:<address>"
     return _refuse_parameters(parts[2], _RCPT_PARAMETERS, session.offered)
+
+
+def is_binary(parameters: Iterable[str]) -> bool:
+    """Tell whether the content is to come by BDAT, and by nothing else (RFC 3030 s3)."""
+    return any(parameter.upper() == "BODY=BINARYMIME" for parameter in parameters)
 
 
 def _refuse_parameters(
