@@ -83,7 +83,7 @@ class Pool:
             self._closed = True
             idle, self._idle = self._idle, []
         for _, smtp in idle:
-            smtp._leave()
+            smtp._leave(wait=False)
 
     # -- single messages -----------------------------------------------------------------------
 
@@ -246,7 +246,7 @@ class Pool:
             full = self._used + len(self._idle) > self.size
             other = self._idle.pop(0)[1] if full else None
         if other is not None:  # it makes room, since its requirement was another
-            other._leave()
+            other._leave(wait=False)
         return None
 
     def _release(self) -> None:
@@ -261,7 +261,7 @@ class Pool:
             if keep:
                 self._idle.append((requirement, smtp))
         if not keep:
-            smtp._leave()
+            smtp._leave(wait=False)
         self._release()
 
 
