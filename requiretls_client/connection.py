@@ -292,6 +292,7 @@ class Connection(StartTLS):
         pipe.command = verbs[-1]
         if verbs[-1] == "BDAT":  # its octets follow at once (RFC 3030 s2)
             pipe.left, pipe.content = size, size > 0
+            pipe.command = "BDAT" if size else "."
 
     def _checked_verbs(self, s: Any) -> tuple[list[str], int]:
         """Let every command in ``s`` pass the guard; return their verbs, and the size of BDAT."""
@@ -348,10 +349,10 @@ class Connection(StartTLS):
             RequireTLSError: the session may not carry it.
         """
         self.send(f"BDAT {len(content)} LAST\r\n")
-        if isinstance(content, bytes):
-            self.send(content)
-        else:
+        if not isinstance(content, bytes):
             self._send_content(content.blocks())
+        elif content:
+            self.send(content)
 
     def _checked_lines(self, commands: Sequence[tuple[str, str]], size: int) -> bytes:
         """Let commands pass the guard, and return their lines; ``size`` octets of BDAT follow."""

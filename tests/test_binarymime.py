@@ -280,6 +280,31 @@ def test_answer_too_many(client, way, form, strict):
     assert b"canary" not in said(server)
 
 
+def test_lost_behind_nothing(client):
+    """L08: an empty content has left with its BDAT; no answer means that nobody knows."""
+    _, smtp = client(script={"BDAT": close})
+    with pytest.raises(rt.DeliveryUnknown):
+        smtp.sendmail(SENDER, ONE, b"", BINARY)
+
+
+def test_many_messages(client):
+    """send_messages() sends binary message objects as they are, among others."""
+    server, smtp = client()
+    outcomes = smtp.send_messages([(SENDER, ONE, RAW), attached(), attached()], in_flight=8)
+    assert [each.state for each in outcomes] == ["delivered"] * 3
+    assert [each.content.count(OCTETS) for each in server.ledger] == [0, 1, 1]
+    assert [BINARY[0] in each.parameters for each in server.ledger] == [False, True, True]
+
+
+def test_debug_output_hides_content(client, capsys):
+    """G06: at debug level 1 the octets do not show."""
+    for way in WAYS:
+        _, smtp = client(way)
+        smtp.set_debuglevel(1)
+        smtp.sendmail(SENDER, ONE, HEADER + OCTETS, BINARY)
+    assert "canary" not in capsys.readouterr().err
+
+
 # -- classes with steps of their own -----------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from support import RAW, connect, nothing_sent
 import requiretls_client as rt
 from requiretls_client import lines
 from requiretls_client.streaming import HEAD
-from requiretls_client.testing import normal
+from requiretls_client.testing import close, normal
 from requiretls_client.testing.certificates import default_ca
 
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
@@ -459,6 +459,178 @@ def test_session_goes_on_where_nothing_has_left(client):
         smtp.sendmail(SENDER, ONE, Failing(LONG, OSError(5, "bad disk"), 3))
     assert smtp.sendmail(SENDER, ONE, io.BytesIO(LONG)) == {}
     assert len(server.ledger) == 1
+
+
+# -- other ways in -----------------------------------------------------------------------------
+
+
+def test_class_with_its_own_data(client):
+    """A subclass with a data() of its own gets bytes, as from smtplib, and files are sent too."""
+    given = []
+
+    class Own(rt.SMTP):
+        def data(self, msg):
+            given.append(msg)
+            return super().data(msg)
+
+    server, smtp = client("groups", Own)
+    raw = padded(HEADER).replace(b"\r\n", b"\n")
+    assert smtp.sendmail(SENDER, ONE, io.BytesIO(raw)) == {}
+    assert given == [padded(HEADER)]
+    assert server.ledger[0].content == padded(HEADER)
+
+
+@pytest.mark.parametrize("name", ["mail", "rcpt", "putcmd", "getreply", "send"])
+def test_class_with_another_step(client, name):
+    """A subclass with another step of its own sees it for a file as for bytes."""
+    called = []
+
+    def own(self, *arguments, **named):
+        called.append(arguments)
+        return getattr(super(cls, self), name)(*arguments, **named)
+
+    cls = type("Own", (rt.SMTP,), {name: own})
+    server, smtp = client("groups", cls)
+    assert smtp.sendmail(SENDER, ONE, io.BytesIO(LONG)) == {}
+    assert called
+    assert max(len(str(each)) for each in called) < HEAD  # no piece is long
+    assert server.ledger[0].content == LONG
+
+
+@pytest.mark.parametrize("name", ["plain", "small", "mixed"])
+def test_single_steps(client, name):
+    """mail(), rcpt() and data() take a file as sendmail() does."""
+    raw = dict(CONTENT)[name]
+    server, smtp = client()
+    smtp.mail(SENDER)
+    smtp.rcpt(ONE)
+    assert smtp.data(io.BytesIO(raw))[0] == 250
+    smtp.sendmail(SENDER, ONE, raw)
+    assert server.ledger[0].content == server.ledger[1].content
+
+
+def test_lmtp(serve):
+    """LMTP sends files, with an outcome for each recipient."""
+    server = serve(lmtp=True, extensions=OFFERS, script={".": ["250 ok", "550 5.2.2 full"]})
+    with connect(server, rt.LMTP) as smtp:
+        refused = smtp.sendmail(SENDER, [ONE, TWO], io.BytesIO(LONG))
+    assert refused == {TWO: (550, b"5.2.2 full")}
+    assert [each.content for each in server.ledger] == [LONG]
+
+
+def test_many_messages(client):
+    """send_messages() takes files among the messages, in their order."""
+    server, smtp = client()
+    messages = [RAW, io.BytesIO(LONG), io.BytesIO(b""), RAW]
+    outcomes = smtp.send_messages([(SENDER, ONE, each) for each in messages])
+    assert [each.state for each in outcomes] == ["delivered", "delivered", "refused", "delivered"]
+    assert [each.content for each in server.ledger] == [RAW, LONG, RAW]
+
+
+def test_debug_output_hides_content(client, capsys):
+    """G06: at debug level 1 no block of a file shows."""
+    for way in WAYS:
+        _, smtp = client(way)
+        smtp.set_debuglevel(1)
+        assert smtp.sendmail(SENDER, ONE, io.BytesIO(LONG)) == {}
+        smtp.quit()
+    shown = capsys.readouterr().err
+    assert "FROM" in shown
+    assert "canary" not in shown
+    assert "quick brown" not in shown
+
+
+# -- hostile servers ---------------------------------------------------------------------------
+
+
+class Talking:
+    """A server that says something while the content comes, and reads on to the end."""
+
+    def __init__(self, way, says):
+        """Say it once the content has begun."""
+        self.way, self.says = way, says
+        self.content = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def __enter__(self):
+        """Return the server."""
+        return self
+
+    def __exit__(self, *_):
+        """Wait for the client to leave."""
+        self._thread.join(10)
+        self._listener.close()
+
+    def _serve(self):
+        sock, _ = self._listener.accept()
+        with sock, sock.makefile("rb") as file:
+            sock.settimeout(10)
+            sock.sendall(b"220 hello\r\n")
+            offer = b"250-hello\r\n250-CHUNKING\r\n250 PIPELINING\r\n"
+            while line := file.readline().upper():
+                if line.startswith(b"EHLO"):
+                    sock.sendall(b"250 hello\r\n" if self.way == "steps" else offer)
+                elif line.startswith((b"DATA", b"BDAT")):
+                    sock.sendall(b"354 go on\r\n" if line.startswith(b"DATA") else b"")
+                    self.content = file.read(10)
+                    sock.sendall(self.says)
+                    if not self.says:
+                        return
+                    self.content += file.read()
+                else:
+                    sock.sendall(b"250 ok\r\n")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (b"250 taken\r\n", rt.ReplyError),
+        (b"552 5.3.4 too much\r\n", rt.ReplyError),
+        (b"354 go on\r\n", rt.ReplyError),
+        (b"hello\r\n", rt.ReplyError),
+        (b"421 4.3.2 bye\r\n", rt.SMTPServerDisconnected),
+        (b"", rt.SMTPServerDisconnected),
+    ],
+    ids=["250", "552", "354", "no-reply", "421", "gone"],
+)
+def test_server_that_answers_before_the_end(way, says, error):
+    """An answer that comes while the content leaves is none to it: nothing is taken for sent."""
+    with Talking(way, says) as server:
+        smtp = rt.SMTP("127.0.0.1", server.port, timeout=10)
+        smtp.use_pipelining, smtp.use_chunking = way != "steps", way == "chunks"
+        with pytest.raises(error) as caught:
+            smtp.sendmail(SENDER, ONE, io.BytesIO(padded(HEADER, BODY * 40)))
+        assert not isinstance(caught.value, rt.DeliveryUnknown)
+        assert smtp.sock is None
+    assert b"\r\n.\r\n" not in server.content
+    assert len(server.content) < len(BODY) * 41
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("answer", [close, "354 go on", b"hello\r\n"])
+def test_no_answer_to_count_on(client, way, answer):
+    """L08: once all has left, only 250 says yes; else the outcome is unknown."""
+    _, smtp = client(way, script={"BDAT" if way == "chunks" else ".": answer})
+    with pytest.raises(rt.DeliveryUnknown) as caught:
+        smtp.sendmail(SENDER, ONE, io.BytesIO(LONG))
+    assert caught.value.recipients == (ONE,)
+    assert smtp.sock is None
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("answer", ["451 4.3.0 later", "554 5.7.1 no"])
+def test_refused_content(client, way, answer):
+    """A file that is refused is SMTPDataError, and can be sent again in the same session."""
+    server, smtp = client(way, script={"BDAT" if way == "chunks" else ".": [answer]})
+    file = io.BytesIO(LONG)
+    with pytest.raises(smtplib.SMTPDataError):
+        smtp.sendmail(SENDER, ONE, file)
+    assert smtp.sendmail(SENDER, ONE, file) == {}
+    assert [each.content for each in server.ledger] == [LONG]
 
 
 # -- memory ------------------------------------------------------------------------------------
