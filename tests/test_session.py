@@ -22,6 +22,7 @@ def test_sent_with_requiretls(serve, message, send):
     server = serve()
     with connect(server) as smtp:
         assert send(smtp, message) == {}
+    server.wait_idle()
     (accepted,) = server.ledger
     assert accepted.tls
     assert "REQUIRETLS" in accepted.parameters
