@@ -208,7 +208,8 @@ SAYS_CLOSED = (rt.RequireTLSError, rt.ReplyError, rt.DeliveryUnknown, rt.SMTPSer
 MAY_RAISE = (rt.SMTPException, OSError, ValueError)
 
 EXTENSIONS = [
-    "PIPELINING", "SIZE 10485760", "SIZE", "SIZE 0", "SIZE 10", "8BITMIME", "SMTPUTF8", "DSN",
+    "PIPELINING", "CHUNKING", "SIZE 10485760", "SIZE", "SIZE 0", "SIZE 10", "8BITMIME", "SMTPUTF8",
+    "DSN",
     "ENHANCEDSTATUSCODES", "X-REQUIRETLS", "REQUIRETLS-OLD", "REQUIRETLS=1", "\tREQUIRETLS",
     " REQUIRETLS", "REQUIRETLS\0", "AUTH PLAIN LOGIN", "AUTH=PLAIN", "STARTTLS", "HELP", "",
 ]  # fmt: skip
@@ -267,7 +268,7 @@ class Truth:
             if stage == "RCPT" and 200 <= code <= 299 and code not in (250, 251):
                 self.vague.update(self.envelope()[-1:])
             # With LMTP a reply too many, or half of one, is the next recipient's.
-            if stage == "." and lmtp and said:
+            if stage in (".", "BDAT") and lmtp and said:
                 found, rest = reference(said)
                 self.liar |= (len(found), rest) not in ((1, b""), (0, None))
             return step
@@ -354,7 +355,8 @@ def a_server(rng, truth, *, lmtp, implicit_tls):
     hello = ["LHLO"] if lmtp else ["EHLO", "EHLO", "HELO"]
     stages = [
         "GREETING", "STARTTLS", "HANDSHAKE", "AUTH", "MAIL", "MAIL", "RCPT", "RCPT", "RCPT", "DATA",
-        "DATA", ".", ".", ".", ".", "RSET", "QUIT", *hello, *(f"{verb} tls" for verb in hello),
+        "DATA", ".", ".", ".", ".", "BDAT", "BDAT", "RSET", "QUIT", *hello,
+        *(f"{verb} tls" for verb in hello),
     ]  # fmt: skip
     script = {}
     for stage in rng.sample(stages, rng.choice([0, 1, 1, 1, 2, 3])):
@@ -362,6 +364,9 @@ def a_server(rng, truth, *, lmtp, implicit_tls):
         script[stage] = [a_step(rng, name, truth, lmtp) for _ in range(rng.randrange(1, 5))]
     plain = rng.sample(EXTENSIONS, rng.randrange(8))
     inside = rng.sample(EXTENSIONS, rng.randrange(8))
+    for keyword in ("PIPELINING", "CHUNKING"):
+        for offers in (plain, inside):
+            offers += [keyword] * (keyword not in offers and rng.random() < 0.5)
     if rng.random() < 0.8:
         name = rng.choice(["REQUIRETLS", "REQUIRETLS", "requiretls", "REQUIRETLS foo"])
         inside.insert(rng.randrange(len(inside) + 1), name)
@@ -393,9 +398,10 @@ class Job:
         self.by_message = rng.random() < 0.5
         self.sender = rng.choice(["a@b.c", "a@b.c", "a@b.c", ""])
         self.ends = rng.choice(["quit", "close", "with", "nothing"])
+        self.in_flight = rng.choice([0, 0, 1, 3, 64])  # 0: one call for each message
         self.envelopes = [
             [f"m{message}r{number}@e.f" for number in range(rng.randrange(1, 5))]
-            for message in range(rng.choice([1, 1, 2]))
+            for message in range(rng.choice([2, 4, 8]) if self.in_flight else rng.choice([1, 1, 2]))
         ]
         self.outcomes: list[dict | BaseException] = []
         self.client = None
@@ -419,9 +425,24 @@ class Job:
             if isinstance(error, rt.SMTPServerDisconnected) and self.client:
                 assert self.client.sock is None
             return error
-        for number in range(len(self.envelopes)):
-            self.send(number)
+        if self.in_flight:
+            self.send_all()
+        else:
+            for number in range(len(self.envelopes)):
+                self.send(number)
         return None
+
+    def send_all(self):
+        """Send all messages by one call, and keep the outcomes."""
+        wish = {} if self.wish == "ordinary" or self.session else {self.wish: True}
+        mails = [
+            (self.sender, recipients, self.message(number))
+            for number, recipients in enumerate(self.envelopes)
+        ]
+        for outcome in self.client.send_messages(mails, in_flight=self.in_flight, **wish):
+            assert (outcome.state == "unknown") is isinstance(outcome.error, rt.DeliveryUnknown)
+            assert (outcome.state == "delivered") is (outcome.error is None)
+            self.outcomes.append(outcome.error or outcome.refused)
 
     def send(self, number):
         """Send one message and keep the outcome."""
@@ -435,13 +456,20 @@ class Job:
     def ask(self, number):
         """Send one message."""
         wish = {} if self.wish == "ordinary" or self.session else {self.wish: True}
+        send = self.client.send_message if self.by_message else self.client.sendmail
+        message, envelope = self.message(number), (self.sender, self.envelopes[number])
+        if self.by_message:
+            return send(message, *envelope, **wish)
+        return send(*envelope, message, **wish)
+
+    def message(self, number):
+        """Return one message, raw or as an object."""
         if not self.by_message:
-            message = f"Subject: canary {number}\r\n\r\ncanary\r\n.\r\n".encode()
-            return self.client.sendmail(self.sender, self.envelopes[number], message, **wish)
+            return f"Subject: canary {number}\r\n\r\ncanary\r\n.\r\n".encode()
         message = EmailMessage()
         message["From"], message["Subject"] = "a@b.c", f"canary {number}"
         message.set_content("canary\n.\n")
-        return self.client.send_message(message, self.sender, self.envelopes[number], **wish)
+        return message
 
     def end(self):
         """Part with the server in one of the usual ways."""
