@@ -190,6 +190,18 @@ def test_size_is_declared(client, way):
     assert f"SIZE={len(accepted.content)}" in map(str.upper, accepted.parameters)
 
 
+@pytest.mark.parametrize("form", [bytes, io.BytesIO])
+@pytest.mark.parametrize("way", WAYS)
+def test_dot_that_ends_no_message(client, form, way):
+    """A block of content that looks like the final dot, and stands within a line, is none."""
+    raw = dict(CONTENT)["edge-end-then-dot"]
+    assert raw[5 * EDGE - 1 :] not in (b"\n.\r\n", b".\r\n")
+    server, smtp = client(way)
+    for _ in range(2):
+        assert smtp.sendmail(SENDER, ONE, form(raw)) == {}
+    assert [each.content for each in server.ledger] == [raw, raw]
+
+
 # -- files of all kinds ------------------------------------------------------------------------
 
 
