@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from requiretls_client.dsn import make_dsn
     from requiretls_client.lmtp import LMTP
     from requiretls_client.lookups import Lookups
+    from requiretls_client.pool import Pool
     from requiretls_client.reports import (
         Attempt,
         CheckReport,
@@ -91,6 +92,7 @@ __all__ = [
     "MemoryStore",
     "MessageOutcome",
     "PolicyUnavailable",
+    "Pool",
     "RecipientResult",
     "ReplyError",
     "RequireTLSError",
@@ -133,6 +135,7 @@ _LAZY = {
     "Lookups": "requiretls_client.lookups",
     "MemoryStore": "requiretls_client.cache",
     "MessageOutcome": "requiretls_client.reports",
+    "Pool": "requiretls_client.pool",
     "RecipientResult": "requiretls_client.reports",
     "Resolver": "requiretls_client.resolver",
     "SQLiteStore": "requiretls_client.cache",

@@ -32,6 +32,20 @@ OCTETS = 1024 * 1024  # of content in one flight; what is larger is a flight of 
 RSET = ("RSET", "")
 
 
+def check(*, require_tls: bool | None, tls_optional: bool, in_flight: int) -> None:
+    """Refuse arguments of ``send_messages()`` that cannot be.
+
+    Raises:
+        ValueError, TypeError: they contradict themselves, or ``in_flight`` is no number.
+    """
+    if require_tls and tls_optional:
+        raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
+    if isinstance(in_flight, bool) or not isinstance(in_flight, int):
+        raise TypeError(f"in_flight must be an int, not {type(in_flight).__name__}")
+    if in_flight < 1:
+        raise ValueError("in_flight must be at least 1")
+
+
 class Batch:
     """Messages for one session, and what became of them."""
 
@@ -44,17 +58,7 @@ class Batch:
         tls_optional: bool,
         in_flight: int,
     ) -> None:
-        """Begin with none.
-
-        Raises:
-            ValueError, TypeError: arguments that contradict themselves.
-        """
-        if require_tls and tls_optional:
-            raise ValueError("one message cannot both require TLS and carry TLS-Required: No")
-        if isinstance(in_flight, bool) or not isinstance(in_flight, int):
-            raise TypeError(f"in_flight must be an int, not {type(in_flight).__name__}")
-        if in_flight < 1:
-            raise ValueError("in_flight must be at least 1")
+        """Begin with none; the arguments were held against :func:`check`."""
         self._smtp, self._progress, self._in_flight = smtp, progress, in_flight
         self._wish: Any = {"require_tls": require_tls, "tls_optional": tls_optional}
         self._window: list[Entry] = []  # for the next flight

@@ -158,12 +158,20 @@ class Connection(StartTLS):
             self._seen = Seen()
             self._forget_ehlo()
 
-    def _leave(self, *, usable: bool = True) -> None:
-        """QUIT where the session still understands it, and close (RFC 8689 s4.2.1)."""
+    def _leave(self, *, usable: bool = True, wait: bool = True) -> None:
+        """QUIT where the session still understands it, and close (RFC 8689 s4.2.1).
+
+        Args:
+            usable: it does.
+            wait: for the answer, as RFC 5321 s4.1.1.10 would have it. Where the fate of every
+                message is known, nothing depends on it, and it costs a round trip.
+        """
         reply = 221, b"2.0.0 the connection was closed"
         try:
-            if usable and self.sock is not None:
+            if usable and self.sock is not None and wait:
                 reply = self.docmd("QUIT")
+            elif usable and self.sock is not None:
+                self.putcmd("QUIT")
         except OSError:  # and so any SMTPException: trouble at QUIT changes no verdict
             pass
         finally:

@@ -36,9 +36,21 @@ if TYPE_CHECKING:
     SourceAddress = tuple[bytearray | bytes | str, int]
 
 DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
-_stock_init = smtplib.SMTP.__init__  # kept: others put our classes in place of smtplib's
+_Stock = smtplib.SMTP  # kept: others put our classes in place of smtplib's
+_stock_init = _Stock.__init__
 StockSSL = smtplib.SMTP_SSL
 StockLMTP = smtplib.LMTP
+
+
+@functools.cache
+def _this_machine() -> str:
+    """Return this machine's name as smtplib finds it, where it fits EHLO.
+
+    Asked for once in a process: the name service may take seconds to answer.
+    """
+    probe = object.__new__(_Stock)
+    _stock_init(probe)
+    return syntax.usable_ehlo_name(probe.local_hostname)
 
 
 def in_turn(method: Method) -> Method:
@@ -104,14 +116,15 @@ class SMTP(Connection):
         self._turn = RLock()
         self._accepted: list[str] = []  # recipients of the open transaction
         self._refused: dict[str, Reply] = {}
+        given = local_hostname
+        if local_hostname is None:
+            local_hostname = _this_machine()
         # Without the host: smtplib connects before it sets local_hostname, and the EHLO that
         # require_tls needs at once has to name us.
         _stock_init(
             self, local_hostname=local_hostname, timeout=timeout, source_address=source_address
         )
-        if local_hostname is None:
-            self.local_hostname = syntax.usable_ehlo_name(self.local_hostname)
-        elif require_tls and local_hostname != syntax.usable_ehlo_name(local_hostname):
+        if require_tls and given is not None and given != syntax.usable_ehlo_name(given):
             # EHLO is due at once; without require_tls it is refused when it is due, as in smtplib.
             raise ValueError("the EHLO name is neither a host name nor an address literal")
         self.context = context
@@ -172,11 +185,17 @@ class SMTP(Connection):
             raise
 
     def __exit__(self, *args: Any) -> None:
-        """QUIT and close; trouble at QUIT hides neither an error nor a message that was taken."""
+        """QUIT and close; trouble at QUIT hides neither an error nor a message that was taken.
+
+        Once a message was taken, the answer to QUIT is not waited for.
+        """
+        if args[0] is None and self._delivered:
+            self._leave(wait=False)
+            return
         try:
             super().__exit__(*args)
         except smtplib.SMTPException:
-            if args[0] is None and not self._delivered:
+            if args[0] is None:
                 raise
 
     # -- login ---------------------------------------------------------------------------------
@@ -470,7 +489,8 @@ class SMTP(Connection):
         Args:
             messages: message objects, or tuples ``(from_addr, to_addrs, msg)`` as the arguments of
                 :meth:`send_message` or, with a raw ``msg``, of :meth:`sendmail`. Any iterable; it
-                is read as the sending goes on.
+                is read as the sending goes on, and a message leaves whole when the next one, or
+                the end, is there.
             require_tls: for every message; None means "as the session says".
             tls_optional: ``TLS-Required: No`` for every message.
             in_flight: messages that may be under way at the same time, where the server offers
@@ -486,12 +506,13 @@ class SMTP(Connection):
             ValueError: arguments that contradict themselves; nothing was sent. What is wrong with
                 a message is in its outcome instead.
         """
-        from requiretls_client.batch import Batch
+        from requiretls_client import batch
 
-        batch = Batch(
-            self, progress, require_tls=require_tls, tls_optional=tls_optional, in_flight=in_flight
-        )
-        return batch.run(messages)
+        wish: Any = {
+            "require_tls": require_tls, "tls_optional": tls_optional, "in_flight": in_flight
+        }  # fmt: skip
+        batch.check(**wish)
+        return batch.Batch(self, progress, **wish).run(messages)
 
 
 def _is_ours(method: Any) -> bool:

@@ -64,7 +64,7 @@ class Run:
                     while self._deliver(smtp, walk):
                         pass
                 finally:
-                    smtp._leave()
+                    smtp._leave(wait=False)
                 if not self._waiting or sessions == MAX_SESSIONS:
                     break
             if not self._waiting or sessions:

@@ -295,6 +295,13 @@ class Wire(smtplib.SMTP):
         pipe.parser.feed(data)
         return not data
 
+    def _stands(self) -> bool:
+        """Tell whether the connection can be used again, as far as that shows without a word."""
+        pipe = self._current_pipe()
+        if pipe is None or pipe.pid != os.getpid() or pipe.owed or pipe.content:
+            return False
+        return not self._poll(pipe) and pipe.parser.idle
+
     def _has_unread_bytes(self) -> bool:
         """Tell whether bytes wait behind the reply just read (RFC 3207 s6)."""
         pipe = self._current_pipe()

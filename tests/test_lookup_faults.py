@@ -473,7 +473,7 @@ def breaking(call):
 LEASE = 1.0  # seconds that a claim to fetch a policy lasts here
 LOOKED_UP = ["MX", "TXT", "FETCHED", "SAVED"]
 SPOKEN = ["GREETING", "EHLO plain", "STARTTLS", "HANDSHAKE", "EHLO tls", "MAIL", "RCPT", "DATA",
-          ".", "QUIT"]  # fmt: skip
+          "."]  # fmt: skip
 
 
 class Victims:
@@ -547,11 +547,11 @@ def victims(tmp_path_factory):
 
 @pytest.mark.parametrize("step", [*LOOKED_UP, *SPOKEN])
 def test_killed(victims, tmp_path, step):
-    """M01, goal 7: killed at any step: one copy or none, a sound store, and the next one works."""
+    """M01, goal 7: killed at any step: nothing sent, a sound store, and the next one works."""
     server, path = victims.server, tmp_path / "store.sqlite3"
     taken, said, fetched = server.ledger, server.transcript, len(victims.internet.web.requests)
     victims.kill(step, path)
-    assert len(server.ledger) - len(taken) == (step == "QUIT")
+    assert len(server.ledger) == len(taken)
     clear = [line.data for line in server.transcript[len(said) :] if line.channel == "plain"]
     assert not any(line[:4].upper() in (b"MAIL", b"RCPT", b"DATA") for line in clear)
     assert path.exists() or step in ("MX", "TXT")
@@ -561,7 +561,7 @@ def test_killed(victims, tmp_path, step):
     started = time.monotonic()
     assert deliver_again(victims.internet, path).delivered
     assert time.monotonic() - started < LEASE + 1
-    assert len(server.ledger) - len(taken) == (step == "QUIT") + 1
+    assert len(server.ledger) - len(taken) == 1
     assert len(victims.internet.web.requests) - fetched == 1 + (step == "FETCHED")
     # Nothing was damaged; a store that was being made may be left under its first name.
     left = {each.name for each in tmp_path.iterdir() if each.suffix != ".new"}

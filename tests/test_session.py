@@ -12,6 +12,7 @@ import pytest
 from support import CA_AT_HAND, PLAIN, RAW, WAYS, connect, lax_context, nothing_sent, verbs
 
 import requiretls_client as rt
+from requiretls_client import session
 from requiretls_client.testing import CA, trust
 
 
@@ -306,13 +307,43 @@ def test_receipt_keeps_its_host(serve, message):
         assert smtp.last_verdict is None
 
 
-def test_machine_name_that_is_no_host_name(serve, message, monkeypatch):
-    """What this machine is called is no reason not to send."""
-    monkeypatch.setattr(socket, "getfqdn", lambda: "joe's-mac.local")
+@pytest.fixture
+def names(monkeypatch):
+    """Return the list of the times when this machine's name was looked up."""
+    asked = []
+
+    def getfqdn():
+        asked.append(1)
+        return "joe's-mac.local"
+
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    session._this_machine.cache_clear()
+    yield asked
+    session._this_machine.cache_clear()
+
+
+def test_machine_name_that_is_no_host_name(serve, message, names):
+    """What this machine is called is no reason not to send; it is looked up once."""
+    server = serve()
+    for _ in range(3):
+        with connect(server) as smtp:
+            smtp.send_message(message)
+    server.wait_idle()
+    assert server.commands().count("ehlo [127.0.0.1]") >= 3
+    assert len(names) == 1
+
+
+def test_leaving_does_not_wait(serve, message):
+    """Once a message was taken, the end of a with block says QUIT and waits for no answer."""
     server = serve()
     with connect(server) as smtp:
         smtp.send_message(message)
-    assert server.commands()[0] == "ehlo [127.0.0.1]"
+        smtp.getreply = pytest.fail
+    server.wait_idle()
+    assert verbs(server)[-1] == "QUIT"
+    server = serve(script={"QUIT": "500 what"})
+    with pytest.raises(smtplib.SMTPResponseException), connect(server) as smtp:
+        smtp.ehlo()
 
 
 def test_bytes_like_messages(serve):
