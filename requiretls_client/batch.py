@@ -22,6 +22,7 @@ from requiretls_client.flight import Entry, Flight, state_after
 from requiretls_client.reports import MessageOutcome
 
 if TYPE_CHECKING:
+    from requiretls_client.sending import Mail
     from requiretls_client.session import SMTP
     from requiretls_client.verdict import Verdict
 
@@ -62,6 +63,9 @@ class Batch:
         self._smtp, self._progress, self._in_flight = smtp, progress, in_flight
         self._wish: Any = {"require_tls": require_tls, "tls_optional": tls_optional}
         self._window: list[Entry] = []  # for the next flight
+        self._commands = self._octets = 0  # of the window
+        self._ordinary: Verdict | None = None  # what ordinary mail leaves under, while that holds
+        self._grouped = False  # the session stands, and takes groups of commands
         self._due: Entry | None = None  # the server waits for its content
         self._outcomes: dict[int, MessageOutcome] = {}
         self._told = 0
@@ -111,10 +115,13 @@ class Batch:
         if self._window and not self._fits(entry):
             self._fly()
         self._window.append(entry)
+        self._commands += len(entry.envelope.commands) + 2  # RSET, and DATA or BDAT
+        self._octets += len(entry.mail.content)
         if len(self._window) >= self._limit(entry):
             self._fly()
 
     def _alone(self, from_addr: Any, to_addrs: Any, msg: Any) -> dict[str, Reply]:
+        self._grouped, self._ordinary = False, None  # it may bring TLS and EHLO, or end the session
         if isinstance(msg, Message):
             return self._smtp.send_message(msg, from_addr, to_addrs, **self._wish)
         return self._smtp.sendmail(from_addr, to_addrs, msg, **self._wish)
@@ -126,7 +133,8 @@ class Batch:
             ValueError, TypeError, SMTPException: as :meth:`SMTP.send_message`.
         """
         smtp = self._smtp
-        if not self._in_groups() or hasattr(msg, "read"):
+        self._grouped = self._grouped or self._in_groups()
+        if not self._grouped or hasattr(msg, "read"):
             return None
         if isinstance(msg, Message):
             letter = sending.read(smtp, msg, from_addr, to_addrs, **self._wish)
@@ -138,13 +146,21 @@ class Batch:
         else:
             mail = sending.prepare(smtp, from_addr, to_addrs, msg, **self._wish)
         with Demand(smtp, mail.required):
-            verdict = smtp._judge(require_tls=mail.required, null_path=not mail.paths[0])
+            verdict = self._verdict(mail)
             if not verdict.allowed or len(mail.recipients) > pipelining.GROUP - 3:
                 return None  # TLS may have to be started, or the refusal said
             sending.fit(smtp, mail)
         receipt = verdict if mail.required else None
         envelope = pipelining.envelope(smtp, mail, receipt)
         return None if envelope.binary else Entry(number, envelope, verdict, {})
+
+    def _verdict(self, mail: Mail) -> Verdict:
+        """Judge the session, as it stands, for a message; for ordinary mail once while it does."""
+        if mail.required:
+            return self._smtp._judge(null_path=not mail.paths[0])
+        if self._ordinary is None:
+            self._ordinary = self._smtp._judge(require_tls=False)
+        return self._ordinary
 
     def _in_groups(self) -> bool:
         """Tell whether the session stands, and takes groups of commands."""
@@ -164,12 +180,12 @@ class Batch:
 
     def _fits(self, entry: Entry) -> bool:
         """Tell whether a message may leave in the same flight as those before it."""
-        flight = [*self._window, entry]
         mail, first = entry.mail, self._window[0].mail
         return (
-            (mail.required, mail.optional) == (first.required, first.optional)
-            and sum(len(each.envelope.commands) + 2 for each in flight) <= pipelining.GROUP
-            and sum(len(each.mail.content) for each in flight) <= OCTETS
+            mail.required == first.required
+            and mail.optional == first.optional
+            and self._commands + len(entry.envelope.commands) + 2 <= pipelining.GROUP
+            and self._octets + len(mail.content) <= OCTETS
         )
 
     # -- a flight ------------------------------------------------------------------------------
@@ -185,6 +201,7 @@ class Batch:
         """Send the content that is due with the messages that wait, and take in the replies."""
         smtp, due, window = self._smtp, self._due, self._window
         self._due, self._window = None, []
+        self._commands = self._octets = 0
         groups: list[Any] = []
         for place, entry in enumerate(window):
             commands = [RSET] * bool(place) + entry.envelope.commands
@@ -209,5 +226,6 @@ class Batch:
         left = pipe is not None and pipe.begun != begun
         flight = Flight(smtp, due, window, replies, lost, left=left)
         self._due = flight.settle()
+        self._grouped = self._grouped and smtp.sock is not None
         for known in flight.known:
             self._record(*known)

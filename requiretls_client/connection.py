@@ -367,7 +367,7 @@ class Connection(StartTLS):
         return lines
 
     def _check_command(self, verb: str, rest: str) -> None:
-        if verb == "RCPT":
+        if verb == "RCPT" and self._path is not None:
             self._check_domain(syntax.read_rcpt(rest))
         if verb in syntax.MAIL_VERBS:
             self._check_mail(rest)

@@ -173,7 +173,7 @@ def _has_8bit_header(raw: bytes) -> bool:
 
 def is_binary(options: Sequence[str]) -> bool:
     """Tell whether MAIL says that the octets go as they are (RFC 3030 s3)."""
-    return any(option.upper() == BINARY for option in options)
+    return bool(options) and BINARY in map(str.upper, options)
 
 
 def check_options(options: Sequence[str], raw: Content) -> None:
@@ -202,6 +202,8 @@ def mail_options(
     Raises:
         SMTPNotSupportedError: the message needs an extension that is not offered.
     """
+    if not options and raw.isascii():
+        return ()  # most mail
     options = tuple(options)
     if offers("size"):
         options = tuple(each for each in options if not each.upper().startswith("SIZE="))

@@ -370,8 +370,10 @@ def read_mail(rest: str) -> tuple[bool, bool]:
     found = _FROM.fullmatch(rest)
     if not found:
         return False, False
-    parameters = [word.upper() for word in found[2].split(" ") if word.isascii()]
-    return MARK in parameters, not found[1]
+    if MARK not in found[2].upper():  # most mail
+        return False, not found[1]
+    words = [word.upper() for word in found[2].split(" ") if word.isascii()]
+    return MARK in words, not found[1]
 
 
 def bdat_size(rest: str) -> int:
