@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage, Message
 
-from requiretls_client import content, header, syntax
+from requiretls_client import content, header, objects, syntax
 from requiretls_client.dsn_form import Notice, Report, assemble
 from requiretls_client.errors import DeliveryFailed, RequireTLSError
 from requiretls_client.reports import Attempt, DeliveryReport, RecipientResult
@@ -151,7 +151,7 @@ def _original(
     if not isinstance(failure, RequireTLSError):
         raise TypeError(f"failure is a {type(failure).__name__}, no report and no RequireTLSError")
     if isinstance(message, Message):
-        from_addr = content.sender(message) if from_addr is None else from_addr
+        from_addr = objects.sender(message) if from_addr is None else from_addr
         to_addrs = header.recipients(message) if to_addrs is None else to_addrs
     if from_addr is None or to_addrs is None:
         raise ValueError("a raw message and an error without a report need from_addr and to_addrs")
@@ -239,7 +239,7 @@ def _as_sent(message: Message | bytes | str, original: _Original) -> bytes:
     if not isinstance(message, Message):
         return content.raw_bytes(message)
     envelope = [original.from_addr, *(each.address for each in original.recipients)]
-    serialised = content.Serialised(message, utf8=not "".join(envelope).isascii())
+    serialised = objects.Serialised(message, utf8=not "".join(envelope).isascii())
     return serialised.form((), lambda keyword: True)
 
 

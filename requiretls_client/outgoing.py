@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
 
-from requiretls_client import content, header, syntax
+from requiretls_client import content, header, objects, syntax
 from requiretls_client.path import Wish
 
 
@@ -62,9 +62,9 @@ def prepare(
     """
     if isinstance(msg, Message):
         optional = header.in_message(msg)
-        from_addr = content.sender(msg) if from_addr is None else from_addr
+        from_addr = objects.sender(msg) if from_addr is None else from_addr
         to_addrs = header.recipients(msg) if to_addrs is None else to_addrs
-        message: Message | bytes = content.snapshot(msg)
+        message: Message | bytes = objects.snapshot(msg)
     else:
         if from_addr is None or to_addrs is None:
             raise ValueError("a raw message needs from_addr and to_addrs")

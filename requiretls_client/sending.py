@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from requiretls_client import content, header, pipelining, syntax
+from requiretls_client import content, header, objects, pipelining, syntax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -172,7 +172,7 @@ class Letter:
 
     sender: str
     recipients: str | list[str]
-    serialised: content.Serialised
+    serialised: objects.Serialised
     mail_options: Sequence[str]
     international: bool
     required: bool
@@ -212,13 +212,13 @@ def read(
     if tls_optional and not optional:
         msg = header.marked_message(msg)
     if from_addr is None:
-        from_addr = content.sender(msg)
+        from_addr = objects.sender(msg)
     if to_addrs is None:
         to_addrs = header.recipients(msg)
     elif not isinstance(to_addrs, str):
         to_addrs = list(to_addrs)
     international = not "".join([from_addr, *to_addrs]).isascii()
-    serialised = content.Serialised(msg, utf8=international)
+    serialised = objects.Serialised(msg, utf8=international)
     return Letter(from_addr, to_addrs, serialised, mail_options, international, required)
 
 

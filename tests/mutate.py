@@ -769,7 +769,7 @@ MUTATIONS = [
         '    if known:',
     ),
     (
-        'sender-has-an-address', 'content',
+        'sender-has-an-address', 'objects',
         '    if not found:  # "" would make',
         '    if False:  # "" would make',
     ),
@@ -864,7 +864,7 @@ MUTATIONS = [
         '    if False:',
     ),
     (
-        'binary-parts-are-not-mended', 'content',
+        'binary-parts-are-not-mended', 'objects',
         'if _is_binary_part(msg) and isinstance(msg.get_payload(), str):',
         'if False:',
     ),
@@ -966,7 +966,9 @@ DOMAINS = [
     "test_route", "test_path", "test_dane", "test_delivery", "test_optional", "test_to_domain",
     "test_named", "test_checking", "test_outcomes", "test_outgoing", "test_lookups",
 ]  # fmt: skip
-OF_DOMAINS = {"route", "path", "dane", "lookups", "transaction", "mxwalk", "content", "header"}
+OF_DOMAINS = {
+    "route", "path", "dane", "lookups", "transaction", "mxwalk", "content", "objects", "header",
+}  # fmt: skip
 
 
 def main(names: list[str]) -> int:

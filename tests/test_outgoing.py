@@ -117,7 +117,7 @@ def test_sender_without_an_address(net, cls, value):
 IN_ANY_PYTHON = """
 import json, sys
 from email.message import Message
-from requiretls_client import content, header
+from requiretls_client import header, objects
 def read(what, **fields):
     message = Message()
     for name, value in fields.items():
@@ -129,7 +129,7 @@ def read(what, **fields):
 value = sys.argv[1]
 print(json.dumps([
     read(header.recipients, To=value, Cc="carol@example.net"),
-    read(content.sender, From=value, To="carol@example.net"),
+    read(objects.sender, From=value, To="carol@example.net"),
 ]))
 """
 

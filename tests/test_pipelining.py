@@ -271,8 +271,9 @@ def test_groups_are_bounded(client):
     """PIPE-03: no more commands are under way than their answers fit into a window."""
     assert pipelining.GROUP <= 200
     to = [f"user{number}@example.net" for number in range(pipelining.GROUP + 1)]
-    _, smtp = client(script={"MAIL": "550 no"})
+    server, smtp = client(script={"MAIL": "550 no"})
     assert send(smtp, to)[0] == "SMTPSenderRefused"
+    assert verbs(server).count("RCPT") == pipelining.GROUP - 1  # the second group never left
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,22 @@ import gzip
 import io
 import mmap
 import os
+import random
+import re
 import smtplib
 import socket
+import textwrap
 import threading
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from support import RAW, connect, nothing_sent
 
 import requiretls_client as rt
-from requiretls_client import lines
+from requiretls_client import content, lines, streaming
 from requiretls_client.streaming import HEAD
-from requiretls_client.testing import close, normal
+from requiretls_client.testing import close, normal, trust
 from requiretls_client.testing.certificates import default_ca
 
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
@@ -190,6 +194,54 @@ def test_size_is_declared(client, way):
     assert f"SIZE={len(accepted.content)}" in map(str.upper, accepted.parameters)
 
 
+@pytest.mark.parametrize("form", [bytes, io.BytesIO])
+@pytest.mark.parametrize("way", WAYS)
+def test_dot_that_ends_no_message(client, form, way):
+    """A block of content that looks like the final dot, and stands within a line, is none."""
+    raw = dict(CONTENT)["edge-end-then-dot"]
+    assert raw[5 * EDGE - 1 :] not in (b"\n.\r\n", b".\r\n")
+    server, smtp = client(way)
+    for _ in range(2):
+        assert smtp.sendmail(SENDER, ONE, form(raw)) == {}
+    assert [each.content for each in server.ledger] == [raw, raw]
+
+
+def made_of(rng):
+    """Return a message of pieces that matter, in any order."""
+    pieces = [b"\r", b"\n", b"\r\n", b".", b"a", b"\xff", b"\0", b"x" * rng.randint(990, 1005)]
+    weights = [1, 1, 9, 5, 5, rng.choice([0, 1]), rng.choice([0, 1]), rng.choice([0, 1])]
+    begin = rng.choice([b"\r\n", b"a: b\r\n\r\n", b"a: b\n\n", b"a: b\r\r", b"\n", DKIM + b"\r\n"])
+    return begin + b"".join(rng.choices(pieces, weights, k=rng.randint(64, 90)))
+
+
+def facts_of(found):
+    """Return what the rules ask of content, what it is, and what DATA makes of it."""
+    if isinstance(found, bytes):
+        ends = found.endswith(b"\r\n")
+        return len(found), found.isascii(), ends, found, lines.dotted(found) + b".\r\n"
+    whole, stuffed = found.whole(), b"".join(lines.stuffed(found.blocks()))
+    return len(found), found.isascii(), found.ends_line, whole, stuffed
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1000])
+def test_wherever_blocks_are_cut(monkeypatch, block):
+    """Whatever a file holds and wherever its blocks are cut, it comes to what its bytes come to."""
+    monkeypatch.setattr(streaming, "BLOCK", block)
+    monkeypatch.setattr(streaming, "HEAD", 64)
+    rng = random.Random(block)
+    for _ in range(100):
+        raw = made_of(rng)
+        try:
+            want = facts_of(content.raw_bytes(raw))
+        except ValueError as error:
+            with pytest.raises(ValueError, match=re.escape(str(error))):
+                streaming.Streamed(io.BytesIO(raw), 0, binary=False)
+        else:
+            assert facts_of(streaming.Streamed(io.BytesIO(raw), 0, binary=False)) == want
+        exact = streaming.Streamed(io.BytesIO(b"a: b\r\n\r\n" + raw), 0, binary=True)
+        assert exact.whole() == b"a: b\r\n\r\n" + raw
+
+
 # -- files of all kinds ------------------------------------------------------------------------
 
 
@@ -359,6 +411,19 @@ def test_deliver_takes_no_file():
     """deliver() sends to several hosts at once: a file is a TypeError that says what to give."""
     with pytest.raises(TypeError, match="read"):
         rt.deliver(io.BytesIO(RAW), SENDER, [ONE])
+
+
+def test_documented_example(serve, tmp_path, monkeypatch):
+    """The example of docs/large.rst runs as it stands, but for the server's address."""
+    server = serve(extensions=OFFERS)
+    text = (Path(__file__).parent.parent / "docs/large.rst").read_text()
+    code = text.split(":name: large-file\n")[1].split("\n\nThe file holds")[0]
+    code = code.replace('"mail.example.org", 587', f'"{server.host}", {server.port}')
+    monkeypatch.chdir(tmp_path)
+    Path("message.eml").write_bytes(padded(HEADER))
+    with trust(server.ca):
+        exec(compile(textwrap.dedent(code), "large.rst", "exec"), {})
+    assert server.ledger[0].content == padded(HEADER)
 
 
 # -- files that change, or cannot be read ------------------------------------------------------
