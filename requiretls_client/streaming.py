@@ -53,9 +53,11 @@ def scanned(file: Any, *, binary: bool) -> Iterator[bytes | Streamed]:
         if len(first) < HEAD:
             yield content.raw_bytes(first, binary=binary)
         elif seekable:
+            del first  # nothing is held while the message leaves
             yield Streamed(file, start, binary=binary)
         else:
             with _spooled(file, first) as spool:
+                del first
                 yield Streamed(spool, 0, binary=binary)
     except BaseException:
         if seekable:
