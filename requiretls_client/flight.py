@@ -70,6 +70,8 @@ class Flight:
         self._answered: list[tuple[Entry, Exception | None]] = []  # by BDAT: in doubt yet
         self.known: list[tuple[int, Exception | None, dict[str, Reply], Verdict | None]] = []
         self._broken: Exception | None = lost if isinstance(lost, errors.ReplyError) else None
+        if lost is not None and isinstance(lost.__cause__, TimeoutError) and replies:
+            self._broken = lost  # perhaps it owes nothing, and one reply answered two commands
 
     def settle(self) -> Entry | None:
         """Find out about all; return the message whose content is due now."""
@@ -141,6 +143,7 @@ class Flight:
                 text = f"the answer to the message did not come: {lost}"
                 lost = pipelining.unknown(entry.mail, text)
             self._failed(entry, lost)
+            self._look_for_shift(part)
             return
         judged = pipelining.judge(entry.mail, part, riding=True)
         if judged.broken:
@@ -150,6 +153,12 @@ class Flight:
         else:
             entry.receipt = None
         self._answered.append((entry, judged.error))
+
+    def _look_for_shift(self, part: list[Reply]) -> None:
+        """Look at what came of the replies to a message for one that is another command's."""
+        for code, _ in part[1:]:
+            if code < 400 and code not in (250, 251):
+                self._broken = errors.ReplyError(f"RCPT was answered with {code}")
 
     def _judge_last(self, entry: Entry, place: int) -> tuple[Entry | None, bool]:
         """Find out about the message that goes by DATA.
@@ -162,6 +171,7 @@ class Flight:
         if not complete and not (part and part[-1][0] == 421):
             ended = smtplib.SMTPServerDisconnected("the server ended the session")
             self._failed(entry, self._lost or ended)
+            self._look_for_shift(part)
             return None, False
         judged = pipelining.judge(entry.mail, part, riding=False)
         if judged.broken:

@@ -919,6 +919,16 @@ MUTATIONS = [
         '            if False:\n',
     ),
     (
+        'stalled-server-doubts', 'flight',
+        'if lost is not None and isinstance(lost.__cause__, TimeoutError) and replies:',
+        'if False:',
+    ),
+    (
+        'shift-in-a-part', 'flight',
+        'if code < 400 and code not in (250, 251):',
+        'if False:',
+    ),
+    (
         'strict-one-by-one', 'batch',
         'several = entry.envelope.early and self._smtp',
         'several = self._smtp',
@@ -989,7 +999,7 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         ignore = shutil.ignore_patterns("__pycache__", "real")
-        for part in ("requiretls_client", "tests"):
+        for part in ("requiretls_client", "tests", "docs"):
             shutil.copytree(ROOT / part, copy / part, ignore=ignore)
         shutil.copy(ROOT / "setup.cfg", copy)
         path = copy / "requiretls_client" / f"{module}.py"

@@ -348,6 +348,34 @@ SHIFTS = [
 ]
 
 
+SILENT = [
+    ("no-answer", lambda connection: None),  # dropped, and not a word
+    ("part-of-one", lambda connection: connection.reply("250-not yet")),
+]
+
+
+@pytest.mark.parametrize("recipients", [[ONE], [ONE, TWO]], ids=["one", "two"])
+@pytest.mark.parametrize("step", [row[1] for row in SILENT], ids=[row[0] for row in SILENT])
+@pytest.mark.parametrize(
+    ("stage", "refused"), [(".", False), ("MAIL", False), ("RCPT", False), (".", True)]
+)
+def test_reply_too_few(session, step, stage, recipients, refused):
+    """A message whose answer is missing is not taken for sent because of the next reply."""
+    script = {stage: ["250 ok", step]}
+    if refused:
+        script["RCPT"] = ["250 ok"] * 2 * len(recipients) + ["550 no"]
+    server, smtp = session(script=script)
+    smtp.timeout = 0.3
+    smtp.sock.settimeout(0.3)
+    sent = messages(4, recipients)
+    outcomes = smtp.send_messages(sent)
+    contents = taken(server, smtp)
+    for outcome, (_, _, content) in zip(outcomes, sent, strict=True):
+        if outcome.state == "delivered":
+            assert content in contents, outcome
+    assert outcomes[-1].state != "delivered"
+
+
 @pytest.mark.parametrize("in_flight", WINDOWS)
 @pytest.mark.parametrize("script", [row[1] for row in SHIFTS], ids=[row[0] for row in SHIFTS])
 def test_no_false_success(session, script, in_flight):
@@ -370,6 +398,39 @@ def test_whole_flight_in_doubt(session):
     assert states(outcomes)[:2] == ["unknown", "unknown"]
     assert "not by its own answer" in str(outcomes[0].error)
     assert smtp.sock is None
+
+
+def test_shift_before_the_end(session):
+    """A reply that is another command's shows although the connection ended before the last."""
+
+    def part(connection):
+        connection.reply("250-not yet")
+
+    def go_and_end(connection):
+        connection.reply("354 go")
+        connection.close()
+
+    server, smtp = session(script={".": ["250 ok", part], "DATA": ["354 go"] * 2 + [go_and_end]})
+    outcomes = smtp.send_messages(messages(4, [ONE, TWO]))
+    assert states(outcomes) == ["delivered", "unknown", "deferred", "deferred"]
+    assert "354" in str(outcomes[1].error)
+    assert len(taken(server, smtp)) == 1
+
+
+def test_refused_rset(session):
+    """Behind an RSET that was refused, nobody knows whose recipients a message has."""
+    _, smtp = session(script={"RSET": "500 what"})
+    outcomes = smtp.send_messages(messages(5), in_flight=3)
+    assert states(outcomes) == ["unknown", "unknown", "deferred", "deferred", "deferred"]
+    assert "RSET was answered with 500" in str(outcomes[0].error)
+    assert smtp.sock is None
+
+
+def test_content_in_flight_when_the_connection_ends(session):
+    """O8: with many in flight all whose content has left are unknown, and only those."""
+    _, smtp = session(script={"BDAT": ["250 ok", close]})
+    outcomes = smtp.send_messages(messages(5), in_flight=64)
+    assert states(outcomes) == ["unknown"] * 4 + ["deferred"]
 
 
 # -- sessions of another kind --------------------------------------------------------------------
