@@ -10,10 +10,8 @@ import random
 import re
 import smtplib
 import socket
-import textwrap
 import threading
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from support import RAW, connect, nothing_sent
@@ -21,7 +19,7 @@ from support import RAW, connect, nothing_sent
 import requiretls_client as rt
 from requiretls_client import content, lines, streaming
 from requiretls_client.streaming import HEAD
-from requiretls_client.testing import close, normal, trust
+from requiretls_client.testing import close, normal
 from requiretls_client.testing.certificates import default_ca
 
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
@@ -411,19 +409,6 @@ def test_deliver_takes_no_file():
     """deliver() sends to several hosts at once: a file is a TypeError that says what to give."""
     with pytest.raises(TypeError, match="read"):
         rt.deliver(io.BytesIO(RAW), SENDER, [ONE])
-
-
-def test_documented_example(serve, tmp_path, monkeypatch):
-    """The example of docs/large.rst runs as it stands, but for the server's address."""
-    server = serve(extensions=OFFERS)
-    text = (Path(__file__).parent.parent / "docs/large.rst").read_text()
-    code = text.split(":name: large-file\n")[1].split("\n\nThe file holds")[0]
-    code = code.replace('"mail.example.org", 587', f'"{server.host}", {server.port}')
-    monkeypatch.chdir(tmp_path)
-    Path("message.eml").write_bytes(padded(HEADER))
-    with trust(server.ca):
-        exec(compile(textwrap.dedent(code), "large.rst", "exec"), {})
-    assert server.ledger[0].content == padded(HEADER)
 
 
 # -- files that change, or cannot be read ------------------------------------------------------
