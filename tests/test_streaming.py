@@ -660,6 +660,18 @@ def test_server_that_answers_before_the_end(way, says, error):
     assert len(server.content) < len(BODY) * 41
 
 
+@pytest.mark.parametrize("form", [bytes, io.BytesIO])
+@pytest.mark.parametrize("way", ["steps", "groups"])
+@pytest.mark.parametrize("answer", ["250 ok", "250 354", "334 go on"])
+def test_only_354_opens(client, way, form, answer):
+    """RFC 5321 s4.2: DATA answered with another positive code opens nothing, and says nothing."""
+    server, smtp = client(way, script={"DATA": answer})
+    with pytest.raises(rt.ReplyError, match="DATA was answered"):
+        smtp.sendmail(SENDER, ONE, form(LONG))
+    assert smtp.sock is None
+    assert b"canary" not in b"".join(line.data for line in server.transcript)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("answer", [close, "354 go on", b"hello\r\n"])
 def test_no_answer_to_count_on(client, way, answer):
