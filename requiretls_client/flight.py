@@ -1,7 +1,8 @@
 """What the replies to a flight of several messages come to, message by message.
 
 Replies are paired with commands by counting, so that one too many, or one too few, shifts all
-those behind it. Where a shift shows, no 250 of that flight counts: those messages are unknown.
+those behind it. Where a shift shows, or the end of the flight was not reached, no answer within it
+counts, neither yes nor no: those messages are unknown.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class Entry:
     Attributes:
         number: its place among all, from 0.
         envelope: it, ready for the wire.
-        receipt: the verdict that it leaves under.
+        receipt: the verdict that it leaves under; None once it was refused.
         refused: recipients that the server does not take it for.
     """
 
     number: int
     envelope: pipelining.Envelope
-    receipt: Verdict
+    receipt: Verdict | None
     refused: dict[str, Reply]
 
     @property
@@ -66,7 +67,7 @@ class Flight:
         """
         self._smtp, self._due, self._window = smtp, due, window
         self._replies, self._lost, self._left = list(replies), lost, left
-        self._taken: list[Entry] = []  # by BDAT, so that the 250 is in doubt yet
+        self._answered: list[tuple[Entry, Exception | None]] = []  # by BDAT: in doubt yet
         self.known: list[tuple[int, Exception | None, dict[str, Reply], Verdict | None]] = []
         self._broken: Exception | None = lost if isinstance(lost, errors.ReplyError) else None
 
@@ -86,13 +87,13 @@ class Flight:
                 due = None
         if self._due:
             self._judge_due(self._due, answer)
-        for entry in self._taken:
+        for entry, error in self._answered:
             if in_step and self._broken is None:
-                self.known.append((entry.number, None, entry.refused, entry.receipt))
+                self.known.append((entry.number, error, entry.refused, entry.receipt))
             else:
                 why = self._broken or self._lost or "the replies behind it were out of step"
-                text = f"the message was answered with 250, which may not be its own answer: {why}"
-                self._failed(entry, pipelining.unknown(entry.mail, text, entry.refused))
+                text = f"the message was answered, but perhaps not by its own answer: {why}"
+                self._failed(entry, pipelining.unknown(entry.mail, text))
         self.known.sort(key=lambda each: each[0])
         return due
 
@@ -135,9 +136,8 @@ class Flight:
         """Find out about a message that left by BDAT, with its commands."""
         complete = len(part) == len(entry.envelope.commands) + 1
         if not complete and not (part and part[-1][0] == 421):
-            refused = bool(part) and part[0][0] >= 400
             lost = self._lost or smtplib.SMTPServerDisconnected("the server ended the session")
-            if self._left and not refused:
+            if self._left:
                 text = f"the answer to the message did not come: {lost}"
                 lost = pipelining.unknown(entry.mail, text)
             self._failed(entry, lost)
@@ -145,11 +145,11 @@ class Flight:
         judged = pipelining.judge(entry.mail, part, riding=True)
         if judged.broken:
             self._broken = judged.error
-        if judged.error is not None:
-            self._failed(entry, judged.error)
-        else:
+        if judged.error is None:
             entry.refused = judged.refused
-            self._taken.append(entry)
+        else:
+            entry.receipt = None
+        self._answered.append((entry, judged.error))
 
     def _judge_last(self, entry: Entry, place: int) -> tuple[Entry | None, bool]:
         """Find out about the message that goes by DATA.

@@ -47,7 +47,9 @@ class Reply:
     @property
     def text(self) -> bytes:
         """The text as smtplib returns it: each line stripped, joined with LF."""
-        return b"\n".join(line.strip(b" \t\r\n") for line in self.lines)
+        if len(self.lines) == 1:
+            return self.lines[0].strip(b" \t\r\n")
+        return b"\n".join([line.strip(b" \t\r\n") for line in self.lines])
 
 
 class Parser:

@@ -211,11 +211,12 @@ class Wire(smtplib.SMTP):
         while len(replies) < count:
             if pipe is None or self.debuglevel > 0:
                 replies.append(self.getreply())
-            elif simple := pipe.parser.take_simple(min(count - len(replies), len(pipe.owed))):
-                self._answered(pipe, len(simple), simple[-1])  # those that came with another
-                replies += [(reply.code, reply.text) for reply in simple]
-            else:
-                replies.append(self.getreply())
+            else:  # with it come those that have arrived behind it
+                first = self._read_reply(pipe)
+                most = min(count - len(replies), len(pipe.owed)) - 1 if first.code != 421 else 0
+                arrived = [first, *pipe.parser.take_simple(most)]
+                self._answered(pipe, len(arrived), arrived[-1])
+                replies += [(reply.code, reply.text) for reply in arrived]
             if replies[-1][0] == 421:  # RFC 5321 s3.8
                 self.close()
                 break
@@ -229,8 +230,9 @@ class Wire(smtplib.SMTP):
             reply = pipe.parser.take()
             if reply is None:
                 limit = _patience(pipe.owed[0] if pipe.owed else pipe.command, timeout)
-                reply = self._wait_for_reply(pipe, time.monotonic() + limit)
-                pipe.sock.settimeout(timeout)
+                reply = self._wait_for_reply(pipe, limit)
+                if pipe.sock.gettimeout() != timeout:
+                    pipe.sock.settimeout(timeout)
         except pipe.parser.Malformed as error:
             self.close()
             cls = ReplyError if pipe.command else GreetingError
@@ -249,13 +251,12 @@ class Wire(smtplib.SMTP):
         return reply
 
     @staticmethod
-    def _wait_for_reply(pipe: Pipe, deadline: float) -> ParsedReply:
-        """Take in what arrives until a reply is whole."""
-        while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            pipe.sock.settimeout(left)
+    def _wait_for_reply(pipe: Pipe, limit: float) -> ParsedReply:
+        """Take in what arrives until a reply is whole; ``limit`` seconds for all of it."""
+        deadline, left = time.monotonic() + limit, limit
+        while left > 0:
+            if pipe.sock.gettimeout() != left:
+                pipe.sock.settimeout(left)
             data = pipe.sock.recv(_CHUNK)
             if not data:
                 raise ConnectionError("end of file")
@@ -263,6 +264,8 @@ class Wire(smtplib.SMTP):
             reply = pipe.parser.take()
             if reply is not None:
                 return reply
+            left = deadline - time.monotonic()
+        raise TimeoutError
 
     def _refuse_early_reply(self, pipe: Pipe) -> None:
         """Make sure that nothing has come which would be taken for the next command's answer."""

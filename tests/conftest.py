@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from requiretls_client import SMTP
 from requiretls_client import connection as client
 from requiretls_client.testing import Server
 from requiretls_client.testing import connection as serving
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 COMMAND = re.compile(rb"([A-Za-z]{4,8})(?:[ :][ -~\x80-\xff]*)?\r?\n?")
 HARMLESS = {b"EHLO", b"LHLO", b"STARTTLS", b"NOOP", b"RSET", b"QUIT"}
+
+
+# tests/run goes through the dialogues a second time, one command at a time.
+SMTP.use_pipelining = os.environ.get("REQUIRETLS_USE_PIPELINING") != "0"
 
 
 class Watch:

@@ -915,8 +915,8 @@ MUTATIONS = [
     ),
     (
         'lost-chunk-is-unknown', 'flight',
-        'if self._left and not refused:',
-        'if False:',
+        '            if self._left:\n',
+        '            if False:\n',
     ),
     (
         'strict-one-by-one', 'batch',

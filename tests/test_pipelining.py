@@ -19,6 +19,12 @@ CHUNKING = {"extensions": [*OFFERS, "CHUNKING"]}
 WAYS = ["steps", "groups", "chunks"]
 
 
+@pytest.fixture(autouse=True)
+def grouped(monkeypatch):
+    """Send in groups of commands, whatever the others do in this run."""
+    monkeypatch.setattr(rt.SMTP, "use_pipelining", True)
+
+
 @pytest.fixture
 def client(serve):
     """Return what makes a server and a client that goes one of the ways, over TLS."""
