@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SECONDS = 120  # a mutant that hangs has been missed too
+SECONDS = 300  # a mutant that hangs has been missed too
 
 # name of the guard, module, text as it stands, text without the guard
 MUTATIONS = [
@@ -490,8 +490,8 @@ MUTATIONS = [
     ),
     (
         'only-354', 'wire',
-        '        if code < 400:\n            raise ReplyError(f"DATA',
-        '        if False:\n            raise ReplyError(f"DATA',
+        '            if code != 354:',
+        '            if code >= 400:',
     ),
     (
         'only-250', 'wire',

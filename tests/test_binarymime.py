@@ -6,10 +6,8 @@ import email
 import email.policy
 import io
 import smtplib
-import textwrap
 from email.message import EmailMessage, Message
 from email.mime.multipart import MIMEMultipart
-from pathlib import Path
 
 import pytest
 from support import RAW, connect, nothing_sent, verbs
@@ -439,13 +437,3 @@ def test_object_under_rfc_8689(client):
     assert b"canary" not in said(server)
     smtp.send_message(attached(), require_tls=True)
     assert {"REQUIRETLS", *BINARY} <= set(server.ledger[0].parameters)
-
-
-def test_documented_example(client):
-    """The example of docs/large.rst runs as it stands, and sends the attachment as it is."""
-    server, smtp = client()
-    text = (Path(__file__).parent.parent / "docs/large.rst").read_text()
-    code = text.split(":name: large-binary\n")[1].split("\n\nElsewhere")[0]
-    names = {"smtp": smtp, "scan": OCTETS}
-    exec(compile(textwrap.dedent(code), "large.rst", "exec"), names)
-    assert server.ledger[0].content.count(OCTETS) == 1

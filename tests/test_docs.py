@@ -6,11 +6,13 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import requiretls_client as rt
+from requiretls_client.testing import trust
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -98,3 +100,23 @@ def test_distribution(tmp_path):
 def test_revocation_is_not_claimed():
     """F19: the README says plainly that revocation is not checked."""
     assert "not checked for revocation" in (ROOT / "README.rst").read_text()
+
+
+def test_large_messages(serve, tmp_path, monkeypatch):
+    """The examples of docs/large.rst run as they stand, but for the server's address."""
+    extensions = ["PIPELINING", "8BITMIME", "CHUNKING", "BINARYMIME"]
+    server = serve(extensions=extensions)
+    text = (ROOT / "docs/large.rst").read_text()
+    blocks = re.findall(r":name: [\w-]+\n\n((?:   .*\n|\n)+)", text)
+    of_file, of_binary = map(textwrap.dedent, blocks)
+    of_file = of_file.replace('"mail.example.org", 587', f'"{server.host}", {server.port}')
+    monkeypatch.chdir(tmp_path)
+    large, scan = b"Subject: s\r\n\r\n" + b"a line\r\n" * 100_000, bytes(range(256))
+    Path("message.eml").write_bytes(large)
+    with trust(server.ca):
+        exec(of_file, {})
+        with rt.SMTP(server.host, server.port, require_tls=True) as smtp:
+            exec(of_binary, {"smtp": smtp, "scan": scan})
+    first, second = server.ledger
+    assert first.content == large
+    assert second.content.count(scan) == 1

@@ -10,10 +10,8 @@ import random
 import re
 import smtplib
 import socket
-import textwrap
 import threading
 import tracemalloc
-from pathlib import Path
 
 import pytest
 from support import RAW, connect, nothing_sent
@@ -21,7 +19,7 @@ from support import RAW, connect, nothing_sent
 import requiretls_client as rt
 from requiretls_client import content, lines, streaming
 from requiretls_client.streaming import HEAD
-from requiretls_client.testing import close, normal, trust
+from requiretls_client.testing import close, normal
 from requiretls_client.testing.certificates import default_ca
 
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
@@ -413,19 +411,6 @@ def test_deliver_takes_no_file():
         rt.deliver(io.BytesIO(RAW), SENDER, [ONE])
 
 
-def test_documented_example(serve, tmp_path, monkeypatch):
-    """The example of docs/large.rst runs as it stands, but for the server's address."""
-    server = serve(extensions=OFFERS)
-    text = (Path(__file__).parent.parent / "docs/large.rst").read_text()
-    code = text.split(":name: large-file\n")[1].split("\n\nThe file holds")[0]
-    code = code.replace('"mail.example.org", 587', f'"{server.host}", {server.port}')
-    monkeypatch.chdir(tmp_path)
-    Path("message.eml").write_bytes(padded(HEADER))
-    with trust(server.ca):
-        exec(compile(textwrap.dedent(code), "large.rst", "exec"), {})
-    assert server.ledger[0].content == padded(HEADER)
-
-
 # -- files that change, or cannot be read ------------------------------------------------------
 
 
@@ -673,6 +658,18 @@ def test_server_that_answers_before_the_end(way, says, error):
         assert smtp.sock is None
     assert b"\r\n.\r\n" not in server.content
     assert len(server.content) < len(BODY) * 41
+
+
+@pytest.mark.parametrize("form", [bytes, io.BytesIO])
+@pytest.mark.parametrize("way", ["steps", "groups"])
+@pytest.mark.parametrize("answer", ["250 ok", "250 354", "334 go on"])
+def test_only_354_opens(client, way, form, answer):
+    """RFC 5321 s4.2: DATA answered with another positive code opens nothing, and says nothing."""
+    server, smtp = client(way, script={"DATA": answer})
+    with pytest.raises(rt.ReplyError, match="DATA was answered"):
+        smtp.sendmail(SENDER, ONE, form(LONG))
+    assert smtp.sock is None
+    assert b"canary" not in b"".join(line.data for line in server.transcript)
 
 
 @pytest.mark.parametrize("way", WAYS)
