@@ -755,8 +755,8 @@ MUTATIONS = [
     ),
     (
         'bounded-time', 'mxwalk',
-        '                if time.monotonic() > deadline:',
-        '                if False:',
+        'late = time.monotonic() > deadline',
+        'late = False',
     ),
     (
         'second-handshake', 'mxwalk',

@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "requiretls_client"
 
 FLOORS = {
     "errors": 0, "facts": 0, "verdict": 0, "reports": 0,
-    "dsn": 1, "dsn_form": 1,
-    "certificate": 1, "content": 1, "dane": 1, "header": 1, "mtasts": 1, "path": 1, "policy": 1,
-    "outgoing": 1, "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
+    "dsn": 1, "dsn_form": 1, "assessment": 1, "descent": 1, "recording": 1,
+    "certificate": 1, "content": 1, "dane": 1, "header": 1, "mtasts": 1, "path": 1,
+    "policy": 1, "outgoing": 1, "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
     "cache": 2, "cache_file": 2, "fetch": 2, "policy_fetch": 2, "lookups": 2, "nameserver": 2,
     "resolvconf": 2, "resolver": 2, "tls": 2,
     "wire": 3, "starttls": 3, "connection": 3, "pipelining": 3,
@@ -27,6 +27,9 @@ WITHIN = {
     ("path", "dane"), ("path", "mtasts"), ("path", "route"), ("path", "syntax"),
     ("policy", "syntax"), ("outgoing", "content"), ("outgoing", "header"), ("outgoing", "path"),
     ("outgoing", "syntax"), ("policy", "path"), ("policy", "dane"),
+    ("descent", "path"), ("descent", "policy"), ("assessment", "certificate"),
+    ("assessment", "dane"), ("assessment", "descent"), ("assessment", "path"),
+    ("assessment", "mtasts"), ("recording", "syntax"),
     ("dsn", "content"), ("dsn", "dsn_form"), ("dsn", "header"), ("dsn", "syntax"),
     ("dsn_form", "syntax"),
     ("cache", "cache_file"), ("fetch", "tls"), ("nameserver", "tls"), ("resolver", "nameserver"),
