@@ -11,15 +11,8 @@ from dataclasses import replace
 from requiretls_client import dane, mtasts
 from requiretls_client.certificate import describe
 from requiretls_client.descent import judge_named, judge_walk, on_the_way
-from requiretls_client.facts import (
-    CheckFacts,
-    HostFacts,
-    PathFacts,
-    RouteFacts,
-    SessionFacts,
-    TLSFacts,
-    Visit,
-)
+from requiretls_client.evidence import CheckFacts, Visit
+from requiretls_client.facts import HostFacts, PathFacts, RouteFacts, SessionFacts, TLSFacts
 from requiretls_client.path import Wish, combine, need
 from requiretls_client.reports import Attempt, CheckReport, HostReport
 from requiretls_client.verdict import Verdict

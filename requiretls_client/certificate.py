@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from requiretls_client.facts import CertificateFacts
+from requiretls_client.evidence import CertificateFacts
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -17,14 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from requiretls_client import errors, syntax, tls
 from requiretls_client.assessment import assess
-from requiretls_client.facts import (
-    CheckFacts,
-    HostFacts,
-    PathFacts,
-    SessionFacts,
-    Trouble,
-    Visit,
-)
+from requiretls_client.evidence import CheckFacts, Trouble, Visit
+from requiretls_client.facts import HostFacts, PathFacts, SessionFacts
 from requiretls_client.lookups import Lookups, default_lookups
 from requiretls_client.mxwalk import Walk, trouble_of
 from requiretls_client.path import Wish

@@ -14,7 +14,8 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from requiretls_client.facts import PathFacts, RouteFacts, SessionFacts, Trouble, Visit
+from requiretls_client.evidence import Trouble, Visit
+from requiretls_client.facts import PathFacts, RouteFacts, SessionFacts
 from requiretls_client.path import Wish, judge_domain, judge_host, refuse, rungs
 from requiretls_client.policy import judge_session
 from requiretls_client.reports import Attempt

@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from requiretls_client import dane, errors, syntax, tls
 from requiretls_client.connection import Connection
 from requiretls_client.descent import barred, bars, descend, no_host, on_the_way
-from requiretls_client.facts import (
-    PathFacts,
-    RouteFacts,
-    SessionFacts,
-    TLSFacts,
-    Trouble,
-    Visit,
-)
+from requiretls_client.evidence import Trouble, Visit
+from requiretls_client.facts import PathFacts, RouteFacts, SessionFacts, TLSFacts
 from requiretls_client.path import Wish, combine, judge_host, need, refuse
 from requiretls_client.replies import enhanced_status
 from requiretls_client.reports import Attempt

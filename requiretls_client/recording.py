@@ -1,11 +1,12 @@
 """The facts of checks as a file: what ``requiretls check`` keeps with ``--save``.
 
 Pure: text in, facts out, and back. The form is read off the records of
-:mod:`requiretls_client.facts`: an object with their fields, bytes in base64, sets as sorted lists;
-where a field may hold one of several records, the object names its own under ``is``. A file comes
-from strangers (it is made to be sent around with a bug report), so that every value is held against
-the type of its field, and nothing is ever made but those records. What a text holds is not looked
-at: whoever shows it escapes it, as he must with what servers say.
+:mod:`requiretls_client.facts` and :mod:`requiretls_client.evidence`: an object with their fields,
+bytes in base64, sets as sorted lists; where a field may hold one of several records, the object
+names its own under ``is``. A file comes from strangers (it is made to be sent around with a bug
+report), so that every value is held against the type of its field, and nothing is ever made but
+those records. What a text holds is not looked at: whoever shows it escapes it, as he must with what
+servers say.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from requiretls_client import facts as records
-from requiretls_client.facts import CheckFacts
+from requiretls_client import evidence, facts
+from requiretls_client.evidence import CheckFacts
 from requiretls_client.syntax import printable
 
 SCHEMA = "requiretls-facts/1"
@@ -175,7 +176,7 @@ _WORDS = {
 
 def _hints(cls: Any) -> dict[str, Any]:
     """Return the types of a record's fields."""
-    return typing.get_type_hints(cls, vars(records))
+    return typing.get_type_hints(cls, {**vars(facts), **vars(evidence)})
 
 
 def _records_in(kind: Any) -> list[Any]:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from requiretls_client.facts import CertificateFacts, CheckFacts, HostFacts, RouteFacts
+from requiretls_client.evidence import CertificateFacts, CheckFacts
+from requiretls_client.facts import HostFacts, RouteFacts
 from requiretls_client.verdict import Finding, Verdict
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "requiretls_client"
 
 FLOORS = {
-    "errors": 0, "facts": 0, "verdict": 0, "reports": 0,
+    "errors": 0, "facts": 0, "evidence": 0, "verdict": 0, "reports": 0,
     "dsn": 1, "dsn_form": 1, "assessment": 1, "descent": 1, "recording": 1,
     "certificate": 1, "content": 1, "dane": 1, "header": 1, "mtasts": 1, "path": 1,
     "policy": 1, "outgoing": 1, "replies": 1, "route": 1, "sasl": 1, "syntax": 1,
@@ -22,7 +22,8 @@ FLOORS = {
     "testing": 4, "pytest_plugin": 4, "cli": 4, "__init__": 4, "__main__": 4,
 }  # fmt: skip
 WITHIN = {
-    ("errors", "verdict"), ("verdict", "facts"), ("reports", "facts"), ("reports", "verdict"),
+    ("errors", "verdict"), ("verdict", "facts"), ("evidence", "facts"),
+    ("reports", "evidence"), ("reports", "facts"), ("reports", "verdict"),
     ("dane", "certificate"), ("mtasts", "syntax"), ("route", "mtasts"), ("route", "syntax"),
     ("path", "dane"), ("path", "mtasts"), ("path", "route"), ("path", "syntax"),
     ("policy", "syntax"), ("outgoing", "content"), ("outgoing", "header"), ("outgoing", "path"),
