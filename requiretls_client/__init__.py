@@ -44,7 +44,6 @@ from requiretls_client.errors import (
     RequireTLSNotOffered,
     TLSNotEstablished,
 )
-from requiretls_client.session import SMTP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +63,7 @@ if TYPE_CHECKING:
         RecipientResult,
     )
     from requiretls_client.resolver import Resolver
+    from requiretls_client.session import SMTP
     from requiretls_client.smtps import SMTP_SSL
     from requiretls_client.tls import unverified_context
     from requiretls_client.verdict import Finding, Verdict
@@ -119,9 +119,10 @@ __all__ = [
     "unverified_context",
 ]
 
-# Loaded on first use: a cron job that only sends does not pay for them.
+# Loaded on first use: a cron job that only sends does not pay for them, nor ``--help`` for SMTP.
 _LAZY = {
     "LMTP": "requiretls_client.lmtp",
+    "SMTP": "requiretls_client.session",
     "SMTP_SSL": "requiretls_client.smtps",
     "Attempt": "requiretls_client.reports",
     "HostReport": "requiretls_client.reports",

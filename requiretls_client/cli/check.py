@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
+from requiretls_client.cli.options import add_lookups, lookups_of
+
 if TYPE_CHECKING:
     from requiretls_client.evidence import CheckFacts
     from requiretls_client.lookups import Lookups
@@ -56,26 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=30.0, metavar="SECONDS",
         help="for each answer of a server (default: 30)",
     )  # fmt: skip
-    _add_lookups(parser)
+    add_lookups(parser)
     _add_output(parser)
-
-
-def _add_lookups(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("look-ups")
-    group.add_argument(
-        "--nameserver", action="append", metavar="IP", help="ask it, not the system's"
-    )
-    group.add_argument(
-        "--nameserver-port", type=int, metavar="PORT", help="where name servers listen"
-    )
-    group.add_argument(
-        "--trust-ad", action="store_true", default=None,
-        help="believe the name servers' word on DNSSEC: they validate, and nobody is between",
-    )  # fmt: skip
-    group.add_argument("--ca-file", metavar="FILE", help="PEM file to trust instead of certifi's")
-    group.add_argument(
-        "--allow-private", action="store_true", help="domains may lead to private addresses"
-    )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +114,7 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
     targets = [name for each in options.targets for name in (_read() if each == "-" else [each])]
     if not (targets or options.relay):
         raise ValueError("no name came in on standard input")
-    lookups = _lookups(options)
+    lookups = lookups_of(options)
     return [
         *(partial(_domain, target, options, lookups) for target in targets),
         *(partial(_relay, relay, options, lookups) for relay in options.relay),
@@ -141,17 +125,6 @@ def _read() -> list[str]:
     """Return the names on standard input: one a line, blank lines and # comments left out."""
     lines = (line.partition("#")[0].strip() for line in sys.stdin)
     return [line for line in lines if line]
-
-
-def _lookups(options: argparse.Namespace) -> Lookups:
-    from requiretls_client.lookups import Lookups
-    from requiretls_client.resolver import Resolver
-
-    return Lookups(
-        Resolver(options.nameserver, options.nameserver_port, options.trust_ad),
-        trust=options.ca_file or "certifi",
-        allow_private=options.allow_private,
-    )
 
 
 def _loaded(path: str) -> Iterable[CheckFacts]:

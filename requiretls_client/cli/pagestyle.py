@@ -42,6 +42,7 @@ svg text { font-family: inherit; fill: var(--ink); }
 svg .name { font-size: 15px; font-weight: 600; }
 svg .what { font-size: 13px; fill: var(--state); }
 svg .word { font-size: 12px; fill: var(--state); text-anchor: middle; }
+svg .word.down { text-anchor: start; }
 svg rect { fill: var(--card); stroke: var(--line); stroke-width: 1.5; }
 svg .good rect, svg .note rect, svg .fail rect { stroke: var(--state); }
 .trunk { fill: none; stroke: var(--line); stroke-width: 2; }
@@ -66,7 +67,8 @@ details { background: var(--card); border: 1px solid var(--line); border-radius:
 summary { position: relative; display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 10px;
   padding: 12px 44px 12px 18px; font-weight: 600; list-style: none; cursor: pointer; }
 summary::-webkit-details-marker { display: none; }
-summary::after { content: "+"; position: absolute; right: 18px; top: 12px; color: var(--dim); font-weight: 400; }
+summary::after { content: "+"; position: absolute; right: 18px; top: 12px;
+  color: var(--dim); font-weight: 400; }
 details[open] > summary::after { content: "\\2013"; }
 summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px;
   border-radius: 10px; }

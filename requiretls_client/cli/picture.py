@@ -16,7 +16,8 @@ from requiretls_client.cli.view import View
 SIGNS = {GOOD: "\N{HEAVY CHECK MARK}", FAIL: "\N{HEAVY BALLOT X}", NOTE: "!", OPEN: "\N{EN DASH}"}
 _HEIGHT = 54  # of a box
 _STEP = 72  # from one host to the next
-_EDGE_WORDS = {GOOD: "holds", NOTE: "note", FAIL: "fails", OPEN: "unused"}
+_CHAIN_WORDS = {GOOD: "holds", NOTE: "weak", FAIL: "fails", OPEN: "unused"}
+_HOST_WORDS = {GOOD: "qualifies", NOTE: "later", FAIL: "refused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ def _boxes(view: View) -> tuple[list[_Box], list[_Box]]:
     chain = [_Box(OPEN, "you", "this machine")]
     if view.policy is not None:
         dnssec, _, policy = view.policy.rows
-        chain.append(_Box(dnssec.state, "resolver", f"DNSSEC: {_brief(dnssec.text)}"))
-        chain.append(_Box(policy.state, "policy host", f"MTA-STS: {_brief(policy.text)}"))
+        chain.append(_Box(dnssec.state, "resolver", f"DNSSEC {_brief(dnssec.text)}"))
+        chain.append(_Box(policy.state, "policy host", f"MTA-STS {_brief(policy.text)}"))
     hosts = [_Box(each.state, _name(each), _outcome(each)) for each in view.hosts]
     return chain, hosts or [_Box(FAIL, "no mail host", "there is nowhere to go")]
 
@@ -58,7 +59,7 @@ def _outcome(part: Part) -> str:
 
 def _brief(text: str) -> str:
     """Return a text up to its first stop."""
-    for stop in ";,(":
+    for stop in ";:,(":
         text = text.partition(stop)[0]
     return text.strip()
 
@@ -68,21 +69,23 @@ def _brief(text: str) -> str:
 
 def _wide(view: View) -> str:
     chain, hosts = _boxes(view)
-    boxes, x = [128, 184, 184][: len(chain)], 2
+    boxes, x = [124, 200, 200][: len(chain)], 2
     parts: list[str] = []
     middle = _HEIGHT // 2 + 4
     for number, (box, width) in enumerate(zip(chain, boxes, strict=True)):
         if number:
-            parts += _edge(box.state, f"M{x} {middle}H{x + 82}", (x + 41, middle - 8))
-            x += 90
+            word = _CHAIN_WORDS[box.state]
+            parts += _edge(box.state, f"M{x} {middle}H{x + 68}", word, (x + 34, middle - 8))
+            x += 76
         parts += _draw(box, x, 4, width)
         x += width
-    trunk, left = x + 28, x + 140
+    trunk, left = x + 28, x + 116
     last = middle + (len(hosts) - 1) * _STEP
     parts.append(f'<path class="trunk" d="M{x} {middle}H{trunk}V{last}"/>')
     for number, box in enumerate(hosts):
         y = middle + number * _STEP
-        parts += _edge(box.state, f"M{trunk} {y}H{left - 8}", ((trunk + left) // 2, y - 8))
+        at = (trunk + left) // 2, y - 8
+        parts += _edge(box.state, f"M{trunk} {y}H{left - 8}", _HOST_WORDS[box.state], at)
         parts += _draw(box, left, y - _HEIGHT // 2, 1120 - left if view.policy else 420)
     width = 1124 if view.policy else left + 424
     return _svg("wide", width, last + _HEIGHT // 2 + 4, view, parts)
@@ -97,7 +100,8 @@ def _narrow(view: View) -> str:
     parts: list[str] = []
     for number, box in enumerate(chain):
         if number:
-            parts += _edge(box.state, f"M24 {y}V{y + 28}", (62, y + 22), down=True)
+            word = _CHAIN_WORDS[box.state]
+            parts += _edge(box.state, f"M24 {y}V{y + 28}", word, (38, y + 22), down=True)
             y += 36
         parts += _draw(box, 2, y, 354)
         y += _HEIGHT
@@ -105,7 +109,7 @@ def _narrow(view: View) -> str:
     for box in hosts:
         y += 18
         middle = y + _HEIGHT // 2
-        parts += _edge(box.state, f"M24 {middle}H48", None)
+        parts += _edge(box.state, f"M24 {middle}H48", "", (0, 0))  # its word is in the box
         parts += _draw(box, 56, y, 300)
         y += _HEIGHT
     parts.insert(0, f'<path class="trunk" d="M24 {top}V{y - _HEIGHT // 2}"/>')
@@ -125,8 +129,9 @@ def _svg(kind: str, width: int, height: int, view: View, parts: list[str]) -> st
 
 def _draw(box: _Box, x: int, y: int, width: int) -> Iterator[str]:
     """Yield a box with its two lines; longer text is cut, and whole in its tooltip."""
-    title, text = _fit(box.title, (width - 24) / 8.4), _fit(box.text, (width - 44) / 6.9)
     sign = "" if box.title == "you" else f"{SIGNS[box.state]} "
+    room = (width - 24) / 7.3 - len(sign)
+    title, text = _fit(box.title, (width - 24) / 9.3), _fit(box.text, room)
     yield f'<g class="box {box.state}"><title>{escape(f"{box.title}: {box.text}")}</title>'
     yield f'<rect x="{x}" y="{y}" width="{width}" height="{_HEIGHT}" rx="8"/>'
     yield f'<text class="name" x="{x + 12}" y="{y + 23}">{escape(title)}</text>'
@@ -134,18 +139,18 @@ def _draw(box: _Box, x: int, y: int, width: int) -> Iterator[str]:
 
 
 def _edge(
-    state: str, path: str, word_at: tuple[int, int] | None, *, down: bool = False
+    state: str, path: str, word: str, word_at: tuple[int, int], *, down: bool = False
 ) -> Iterator[str]:
     """Yield a line with an arrow head at its end, and its word beside it."""
     *_, end = path.replace("V", "H").split("H")
     start_x, start_y = path[1:].replace("V", "H").split("H")[0].split(" ")
     yield f'<path class="edge {state}" d="{path}"/>'
     right, below = f"M{end} {int(start_y) - 5}v10l8 -5z", f"M{int(start_x) - 5} {end}h10l-5 8z"
-    head = below if down else right
-    yield f'<path class="head {state}" d="{head}"/>'
-    if word_at is not None:
+    yield f'<path class="head {state}" d="{below if down else right}"/>'
+    if word:
         x, y = word_at
-        yield f'<text class="word {state}" x="{x}" y="{y}">{_EDGE_WORDS[state]}</text>'
+        beside = " down" if down else ""
+        yield f'<text class="word {state}{beside}" x="{x}" y="{y}">{word}</text>'
 
 
 def _fit(text: str, room: float) -> str:

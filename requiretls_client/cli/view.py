@@ -163,8 +163,10 @@ def _span(seconds: int) -> str:
 # -- what becomes of a message -------------------------------------------------------------------
 
 _KINDS = {
-    "require_tls": "with REQUIRETLS", "ordinary": "ordinary", "tls_optional": "with TLS-Required: No",
-}  # fmt: skip
+    "require_tls": "with REQUIRETLS",
+    "ordinary": "ordinary",
+    "tls_optional": "with TLS-Required: No",
+}
 _LEVELS = {
     "authenticated": "over verified TLS",
     "encrypted": "over TLS, the host not verified",
