@@ -226,6 +226,13 @@ class CheckReport:
     route: RouteFacts | None
     facts: CheckFacts
 
+    @property
+    def outcome(self) -> str:
+        """Which hosts qualify: ``all``, ``some`` or ``none``; ``unknown`` where later may tell."""
+        if self.verdict.allowed:
+            return "all" if all(host.verdict.allowed for host in self.hosts) else "some"
+        return "unknown" if (self.verdict.status or "").startswith("4.") else "none"
+
     def explain(self) -> str:
         """Say it for people: the verdict, the other hosts, then what becomes of other mail."""
         lines = [self.verdict.explain()]
@@ -244,6 +251,7 @@ class CheckReport:
         return {
             "schema": CHECK_SCHEMA,
             "target": self.target,
+            "outcome": self.outcome,
             "started": _time(self.facts.started),
             "seconds": round(self.facts.seconds, 3),
             "verdict": self.verdict.as_dict(),

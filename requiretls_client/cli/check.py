@@ -200,9 +200,7 @@ class _Run:
         if isinstance(result, ValueError):  # a bad name; the others are checked all the same
             self._status = max(self._status, _usage(str(result)))
             return
-        from requiretls_client.cli.view import outcome_of
-
-        self._status = max(self._status, _STATUS_OF[outcome_of(result)])
+        self._status = max(self._status, _STATUS_OF[result.outcome])
         if self._files:
             self._reports.append(result)
         self._draw(result)

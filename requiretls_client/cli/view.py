@@ -61,7 +61,7 @@ def view_of(report: CheckReport) -> View:
     good = sum(host.verdict.allowed for host in report.hosts)
     return View(
         target=shown(report.target),
-        outcome=outcome_of(report),
+        outcome=report.outcome,
         summary=_summary(good, len(report.hosts), report),
         started=_moment(report.facts.started),
         seconds=report.facts.seconds,
@@ -71,15 +71,8 @@ def view_of(report: CheckReport) -> View:
     )
 
 
-def outcome_of(report: CheckReport) -> str:
-    """Return ``all``, ``some``, ``none`` or ``unknown``: which hosts qualify."""
-    if report.verdict.allowed:
-        return ALL if all(host.verdict.allowed for host in report.hosts) else SOME
-    return UNKNOWN if (report.verdict.status or "").startswith("4.") else NONE
-
-
 def _summary(good: int, total: int, report: CheckReport) -> str:
-    if total == 1 and outcome_of(report) == UNKNOWN:
+    if total == 1 and report.outcome == UNKNOWN:
         return "its one host could not be judged"
     if report.facts.named:
         return "the server qualifies" if good else "the server does not qualify"
