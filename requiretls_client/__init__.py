@@ -146,9 +146,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     """Return a name that loads late, or whatever else smtplib has under it (PEP 562)."""
     if name in _LAZY:
-        from importlib import import_module
-
-        return getattr(import_module(_LAZY[name]), name)
+        # Not importlib.import_module(): that would be three modules more for whoever sends.
+        return getattr(__import__(_LAZY[name], fromlist=(name,)), name)
     try:
         return getattr(_smtplib, name)
     except AttributeError:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+from importlib.resources import files
 
 import pytest
 from small_internet import DOMAIN, FIRST, SECOND, WITHOUT
@@ -35,8 +35,7 @@ def ca_file(tmp_path):
 def schema():
     """Return what holds JSON against the shipped schema."""
     jsonschema = pytest.importorskip("jsonschema")
-    path = Path(cli.__file__).with_name("check.schema.json")
-    data = json.loads(path.read_text())
+    data = json.loads(files("requiretls_client.cli").joinpath("check.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(data)
     return jsonschema.Draft202012Validator(data)
 
@@ -209,6 +208,16 @@ def test_page(net, ca_file, capsys, tmp_path):
     text = path.read_text()
     assert text.count("<article") == 2
     assert f'<a href="#check-2">x@{DOMAIN}</a>' in text
+
+
+@pytest.mark.parametrize("option", ["--save", "--html"])
+def test_full_disk(capsys, option):
+    """What cannot be written is one sentence and status 2; the report was printed all the same."""
+    assert check("--relay", "127.0.0.1:9", option, "/dev/full") == 4
+    printed = capsys.readouterr()
+    assert "REQUIRETLS delivery: COULD NOT TELL" in printed.out
+    assert printed.err.count("\n") == 1
+    assert "No space left" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from small_internet import DOMAIN, FIRST, GOOD, SECOND, WITHOUT
-from support import NO_STARTTLS, OTHER
+from support import CA_AT_HAND, NO_STARTTLS, OTHER
 
 import requiretls_client as rt
 from requiretls_client import certificate, recording
@@ -264,7 +264,20 @@ def test_relay_has_no_look_ups(serve):
     (part,) = view.hosts
     assert part.lead == ""
     assert f"{server.host}:{server.port}, connected" in [row.text for row in part.rows]
+    assert [row.label for row in part.rows] == ["address", "STARTTLS", "certificate", "REQUIRETLS"]
+    assert "unless the program that sends it starts TLS" in view.fates[1].text
     assert "the server qualifies" in terminal.plain(view)
+
+
+def test_relay_with_tls_at_once(serve, monkeypatch):
+    """Where TLS begins with the first byte, nobody misses STARTTLS."""
+    server = serve(implicit_tls=True, certificate=CA_AT_HAND.issue("localhost"))
+    monkeypatch.setattr("smtplib.SMTP_SSL_PORT", server.port)
+    report = rt.check_relay(server.host, server.port, timeout=5, context=CA_AT_HAND.context())
+    facts = replace(report.facts, target=f"{server.host}:465")
+    (part,) = view_of(replace(report, target=facts.target, facts=facts)).hosts
+    row = next(row for row in part.rows if row.label == "STARTTLS")
+    assert row.text.startswith("not needed, TLS at once: TLSv1.3 ")
 
 
 def test_addresses_that_differ(net):

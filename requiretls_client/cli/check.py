@@ -7,13 +7,13 @@ what an earlier run has kept, and draws what that comes to. Nothing is sent.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from requiretls_client.cli.options import add_lookups, lookups_of
 
@@ -85,17 +85,13 @@ def run(options: argparse.Namespace) -> int:
     """Check every target; return the exit status."""
     if hasattr(sys.stdout, "reconfigure"):  # a certificate's name need not fit the encoding
         sys.stdout.reconfigure(errors="backslashreplace")
-    with contextlib.ExitStack() as files:
-        try:
-            jobs = _jobs(options)
-            targets = {
-                name: files.enter_context(open(path, "w", encoding="utf-8"))
-                for name, path in (("html", options.html), ("save", options.save))
-                if path
-            }
-        except (ValueError, OSError) as error:  # a bad address, a file that cannot be read
-            return _usage(str(error))
-        return _Run(options, targets).status_of(jobs)
+    try:
+        jobs = _jobs(options)
+        for path in filter(None, (options.html, options.save)):
+            open(path, "a").close()  # before an hour of checks, not behind it
+    except (ValueError, OSError) as error:  # a bad address, a file that cannot be read or written
+        return _usage(str(error))
+    return _Run(options).status_of(jobs)
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:
@@ -160,14 +156,9 @@ def _relay(relay: str, options: argparse.Namespace, lookups: Lookups) -> CheckRe
 class _Run:
     """The checks of one call, and what is written about them."""
 
-    def __init__(self, options: argparse.Namespace, files: Mapping[str, IO[str]]) -> None:
-        """Begin with nothing.
-
-        Args:
-            options: of the command line.
-            files: open ones for the page (``html``) and the facts (``save``).
-        """
-        self._options, self._files = options, files
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Begin with nothing."""
+        self._options = options
         self._reports: list[CheckReport] = []
         self._status = ALL
         self._draw = _drawing(options)
@@ -201,20 +192,24 @@ class _Run:
             self._status = max(self._status, _usage(str(result)))
             return
         self._status = max(self._status, _STATUS_OF[result.outcome])
-        if self._files:
+        if self._options.html or self._options.save:
             self._reports.append(result)
         self._draw(result)
 
     def _write(self) -> None:
         """Write the files, with what is known by now."""
-        if "save" in self._files:
-            from requiretls_client import recording
+        try:
+            if self._options.save:
+                from requiretls_client import recording
 
-            self._files["save"].write(recording.dump(each.facts for each in self._reports))
-        if "html" in self._files:
-            from requiretls_client.cli import page
+                text = recording.dump(each.facts for each in self._reports)
+                Path(self._options.save).write_text(text, encoding="utf-8")
+            if self._options.html:
+                from requiretls_client.cli import page
 
-            self._files["html"].write(page.page_of(self._reports))
+                Path(self._options.html).write_text(page.page_of(self._reports), encoding="utf-8")
+        except OSError as error:  # a full disk
+            self._status = max(self._status, _usage(str(error)))
 
 
 def _drawing(options: argparse.Namespace) -> Callable[[CheckReport], None]:

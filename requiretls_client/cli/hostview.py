@@ -135,7 +135,9 @@ def _with_certificate(row: Row, host: HostReport, now: float) -> Row:
     """Add to a certificate that was not verified what it says."""
     if row.label not in ("certificate", "DANE") or host.certificate is None:
         return row
-    return replace(row, text=f"{row.text}. It is: {describe_certificate(host.certificate, now)}")
+    return replace(
+        row, text=f"{row.text.rstrip('.')}. It is: {describe_certificate(host.certificate, now)}"
+    )
 
 
 def _gathered(rows: list[Row]) -> list[Row]:
@@ -156,13 +158,13 @@ def _row(
         case "address":
             return _address(report, host)
         case "STARTTLS":
-            return _tls(host.verdict, finding)
+            return _tls(host.verdict, finding, at_once=_is_at_once(report))
         case "certificate":
             return _certificate(host, finding, report.facts.started)
         case "DANE":
-            return _dane(host, finding)
+            return _dane(host, finding) if report.route is not None else None
         case "MTA-STS":
-            return _policy(host)
+            return _policy(host) if not report.facts.named else None
         case _:
             return _requiretls(finding, host.verdict)
 
@@ -198,12 +200,19 @@ def _dialled(report: CheckReport, attempt: Attempt) -> str:
     )
 
 
-def _tls(verdict: Verdict, finding: Finding | None) -> Row:
+def _is_at_once(report: CheckReport) -> bool:
+    """Tell whether the server speaks TLS from the first byte, without STARTTLS."""
+    return report.facts.named and report.target.endswith(":465")
+
+
+def _tls(verdict: Verdict, finding: Finding | None, *, at_once: bool) -> Row:
     if finding is None:
         return Row(OPEN, "STARTTLS", _UNSEEN)
-    if verdict.tls_version is None:
-        return Row(GOOD, "STARTTLS", "offered")
-    return Row(GOOD, "STARTTLS", shown(f"{verdict.tls_version} {verdict.tls_cipher or ''}".strip()))
+    how = "not needed, TLS at once" if at_once else "offered"
+    if verdict.tls_version is not None:
+        with_what = f"{verdict.tls_version} {verdict.tls_cipher or ''}".strip()
+        how = f"{how}: {with_what}" if at_once else with_what
+    return Row(GOOD, "STARTTLS", shown(how))
 
 
 def _certificate(host: HostReport, finding: Finding | None, now: float) -> Row:

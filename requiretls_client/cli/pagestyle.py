@@ -95,8 +95,8 @@ footer { color: var(--dim); font-size: 13px; border-top: 1px solid var(--line); 
   body { font-size: 12px; }
   main { padding: 0; max-width: none; }
   .verdict { border: 1px solid var(--state); }
-  figure, details, .fates div { break-inside: avoid; }
+  figure, details, .card, .fates div { break-inside: avoid; }
   details::details-content { content-visibility: visible; height: auto; }
-  summary::after { content: none; }
+  details > summary::after, details[open] > summary::after { content: none; }
 }
 """

@@ -175,6 +175,8 @@ def _fate(kind: str, report: CheckReport) -> Row:
     how = _LEVELS[verdict.tls_level]
     where = shown(verdict.host)
     text = f"sent to {where} {how}" if where else f"sent {how}"
+    if report.facts.named and verdict.tls_level == "none":
+        text += ", unless the program that sends it starts TLS"
     if kind == "require_tls":
         if sum(not host.verdict.allowed for host in report.hosts):
             return Row(NOTE, label, f"{text}; refused while no host that qualifies can be reached")
