@@ -69,6 +69,9 @@ def _hold_together(check: CheckFacts, where: str) -> None:
     """Refuse facts of which no check could consist, however well each is formed."""
     if not 0 <= check.started <= LATEST:
         raise RecordingError(f"{where}.started is no time")
+    hosts = check.route.hosts if check.route else ()
+    if not all(host.addresses or host.address_problem for host in hosts):
+        raise RecordingError(f"{where}.route has a host without address, and without a reason")
     stored = check.route.policy.stored if check.route else None
     if stored and not (0 <= stored.fetched <= LATEST and 0 <= stored.policy.max_age <= 1e8):
         raise RecordingError(f"{where}.route.policy.stored holds no times")
@@ -76,7 +79,7 @@ def _hold_together(check: CheckFacts, where: str) -> None:
         one_each = all(len(each) == 1 for each in (check.strict, check.ordinary, check.optional))
         if not one_each or (check.route is not None and len(check.route.hosts) != 1):
             raise RecordingError(f"{where} is about a named server, and not about one")
-    elif check.route is None:
+    elif check.route is None or not (check.route.mx or hosts):
         raise RecordingError(f"{where} is about a domain, and has no route")
 
 

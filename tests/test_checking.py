@@ -134,3 +134,16 @@ def test_relay_with_lookups_that_is_a_mail_domain(net):
     report = rt.check_relay(GOOD, net.port, lookups=net.lookups(), timeout=5)
     assert (report.verdict.status, report.verdicts["ordinary"].status) == ("4.4.3", "4.4.3")
     assert "to_domain()" in report.verdict.failed.fix
+
+
+@pytest.mark.parametrize("wish", [{}, {"require_tls": True}, {"tls_optional": True}])
+def test_private_address_literal(net, message, wish):
+    """Ruling 20: nobody is led to a private address by a literal, whatever the message asks."""
+    lookups = net.lookups(allow_private=False)
+    kind = next(iter(wish), "ordinary")
+    verdict = rt.check("bob@[10.0.0.1]", lookups=lookups, port=net.port).verdicts[kind]
+    with pytest.raises(rt.DeliveryFailed) as caught:
+        rt.deliver(message, to_addrs="bob@[10.0.0.1]", lookups=lookups, port=net.port, **wish)
+    (result,) = caught.value.report.recipients
+    assert verdict.status == result.status == ("5.7.10" if "require_tls" in wish else "5.4.4")
+    assert result.state == "refused"

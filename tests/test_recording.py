@@ -12,6 +12,8 @@ from support import CA_AT_HAND, NO_STARTTLS, OTHER
 import requiretls_client as rt
 from requiretls_client import recording
 from requiretls_client.assessment import assess
+from requiretls_client.cli import picture, terminal
+from requiretls_client.cli.view import view_of
 
 TROUBLES = sorted(name for name in vars(small_internet) if name.startswith("by_"))
 
@@ -177,6 +179,54 @@ def test_no_recording_at_all(text):
     """What is not JSON, or nothing of ours, is refused like everything else."""
     with pytest.raises(recording.RecordingError):
         recording.load(text)
+
+
+# Of each kind of value some that no check would ever write.
+HOSTILE = {
+    str: ["", ".", "\x00", "[", "*.", "a" * 300, "\ud800", "\u202e<b>", "::1", "256.1.1.1", "TLSv1"],
+    int: [0, -1, 65536, 2**62], float: [0.0, -1e300, 1e300], bool: [True, False], list: [[]],
+    dict: [], type(None): [],
+}  # fmt: skip
+
+
+def leaves(data, path=()):
+    """Yield the way to everything in the data."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in items:
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from leaves(value, (*path, key))
+
+
+def test_nothing_well_formed_breaks_the_rules(net):
+    """Whatever stands in a field, it is judged and drawn, or refused in a sentence: no traceback."""
+    net.host(FIRST)
+    net.host(SECOND, certificate=OTHER.issue(SECOND))
+    net.records[net.tlsa(SECOND)] = ["2 0 1 " + "00" * 32, "3 1 1 " + "00" * 32]
+    net.policy(FIRST, "*.example.net")
+    net.mx(FIRST, SECOND)
+    report = rt.check(DOMAIN, lookups=net.lookups(), port=net.port, timeout=5)
+    data = json.loads(recording.dump([report.facts]))
+    judged, refused = 0, []
+    for path in leaves(data):
+        value = data
+        for step in path:
+            value = value[step]
+        for hostile in (*HOSTILE[type(value)], None):
+            try:
+                checks = recording.load(json.dumps(spoil(data, path, hostile)))
+            except recording.RecordingError as error:
+                refused.append(str(error))
+                continue
+            for facts in checks:
+                made = assess(facts)
+                json.dumps(made.as_dict())
+                view = view_of(made)
+                assert terminal.plain(view)
+                assert picture.pictures(view)
+                judged += 1
+    assert judged > 300
+    assert all(each.isprintable() for each in refused)
 
 
 def test_not_too_long(monkeypatch):

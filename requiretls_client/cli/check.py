@@ -139,7 +139,10 @@ def _judge(facts: CheckFacts) -> CheckReport:
 def _domain(target: str, options: argparse.Namespace, lookups: Lookups) -> CheckReport:
     from requiretls_client import checking
 
-    return checking.check(target, lookups=lookups, port=options.port, timeout=options.timeout)
+    try:
+        return checking.check(target, lookups=lookups, port=options.port, timeout=options.timeout)
+    except ValueError as error:  # of many targets one must know which
+        raise ValueError(f"{target}: {error}") from None
 
 
 def _relay(relay: str, options: argparse.Namespace, lookups: Lookups) -> CheckReport:
