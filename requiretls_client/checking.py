@@ -66,16 +66,18 @@ def check_relay(
     context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    implicit_tls: bool | None = None,
 ) -> CheckReport:
     """Find out whether a submission server takes mail with REQUIRETLS (RFC 8689 s4.3).
 
     Args:
         host: the server.
-        port: 465 means TLS at once, any other STARTTLS.
+        port: TCP port.
         lookups: with it the server's TLSA records are looked up, and bind its certificate.
         context: for TLS; None means certifi's roots.
         server_hostname: the name to verify, when it is not ``host``.
         timeout: seconds for each wait on a socket.
+        implicit_tls: TLS at once, not STARTTLS; None: on port 465 and on no other.
 
     Returns:
         The report. Trouble of any kind is in it, not an exception.
@@ -83,7 +85,10 @@ def check_relay(
     Raises:
         ValueError: a bad name.
     """
-    return assess(_collect_relay(host, port, timeout, context, server_hostname, lookups))
+    syntax.check_connecting(port, timeout)
+    at_once = port == smtplib.SMTP_SSL_PORT if implicit_tls is None else implicit_tls
+    name = {"timeout": timeout, "server_hostname": server_hostname}
+    return assess(_collect_relay(host, port, context, lookups, name, at_once=at_once))
 
 
 # -- the hosts of a domain -----------------------------------------------------------------------
@@ -181,20 +186,19 @@ class _Remembering:
 def _collect_relay(
     host: str,
     port: int,
-    timeout: float,
     context: ssl.SSLContext | None,
-    server_hostname: str | None,
     lookups: Lookups | None,
+    name: dict[str, Any],
+    *,
+    at_once: bool,
 ) -> CheckFacts:
     """Connect to a named server as for a message with ``require_tls``, and for an ordinary one."""
-    syntax.check_connecting(port, timeout)
     base: type[SMTP] = SMTP
-    if port == smtplib.SMTP_SSL_PORT:
+    if at_once:
         from requiretls_client.smtps import SMTP_SSL
 
         base = SMTP_SSL
     cls = type(base.__name__, (_Remembering, base), {})
-    name: dict[str, Any] = {"timeout": timeout, "server_hostname": server_hostname}
     started, clock = time.time(), time.monotonic()
     route, visits = None, []
     for strict in (True, False):
@@ -210,6 +214,7 @@ def _collect_relay(
         f"{host}:{port}", started, time.monotonic() - clock, route,
         (strict_one,), (ordinary,), (ordinary,), _without_path(unverified),
         named=True,
+        implicit_tls=at_once,
         mail_domain=bool(lookups and route and lookups.has_mx(route.hosts[0].name)),
     )  # fmt: skip
 

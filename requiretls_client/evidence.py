@@ -62,6 +62,7 @@ class CheckFacts:
         optional: the same for a message with ``TLS-Required: No``.
         unverified: connections that only look at certificates that were not verified.
         named: the caller named the server; there is no walk from host to host.
+        implicit_tls: the named server has TLS from the first byte, without STARTTLS.
         mail_domain: a named server, refused, is a mail domain with MX records.
     """
 
@@ -74,6 +75,7 @@ class CheckFacts:
     optional: tuple[Visit, ...]
     unverified: tuple[Visit, ...] = ()
     named: bool = False
+    implicit_tls: bool = False
     mail_domain: bool = False
 
 

@@ -269,13 +269,12 @@ def test_relay_has_no_look_ups(serve):
     assert "the server qualifies" in terminal.plain(view)
 
 
-def test_relay_with_tls_at_once(serve, monkeypatch):
+def test_relay_with_tls_at_once(serve):
     """Where TLS begins with the first byte, nobody misses STARTTLS."""
     server = serve(implicit_tls=True, certificate=CA_AT_HAND.issue("localhost"))
-    monkeypatch.setattr("smtplib.SMTP_SSL_PORT", server.port)
-    report = rt.check_relay(server.host, server.port, timeout=5, context=CA_AT_HAND.context())
-    facts = replace(report.facts, target=f"{server.host}:465")
-    (part,) = view_of(replace(report, target=facts.target, facts=facts)).hosts
+    context = CA_AT_HAND.context()
+    report = rt.check_relay(server.host, server.port, timeout=5, context=context, implicit_tls=True)
+    (part,) = view_of(report).hosts
     row = next(row for row in part.rows if row.label == "STARTTLS")
     assert row.text.startswith("not needed, TLS at once: TLSv1.3 ")
 

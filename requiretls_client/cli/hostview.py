@@ -158,7 +158,7 @@ def _row(
         case "address":
             return _address(report, host)
         case "STARTTLS":
-            return _tls(host.verdict, finding, at_once=_is_at_once(report))
+            return _tls(host.verdict, finding, at_once=report.facts.implicit_tls)
         case "certificate":
             return _certificate(host, finding, report.facts.started)
         case "DANE":
@@ -198,11 +198,6 @@ def _dialled(report: CheckReport, attempt: Attempt) -> str:
     return (
         f"[{address}]:{report.route.port}" if ":" in address else f"{address}:{report.route.port}"
     )
-
-
-def _is_at_once(report: CheckReport) -> bool:
-    """Tell whether the server speaks TLS from the first byte, without STARTTLS."""
-    return report.facts.named and report.target.endswith(":465")
 
 
 def _tls(verdict: Verdict, finding: Finding | None, *, at_once: bool) -> Row:
