@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from requiretls_client import dane, errors, syntax, tls
+from requiretls_client import dane, descent, errors, syntax, tls
 from requiretls_client.connection import Connection
 from requiretls_client.descent import barred, bars, descend, no_host, on_the_way
 from requiretls_client.evidence import Trouble, Visit
@@ -314,3 +314,8 @@ def trouble_of(error: OSError) -> Trouble:
         return Trouble("server", text, error.smtp_code, status)
     kind = "server" if isinstance(error, smtplib.SMTPException) else "connect"
     return Trouble(kind, syntax.printable(str(error)))
+
+
+def unreachable(host: str, address: str, error: OSError) -> Finding:
+    """Put into words why a host could not be talked to, and whether later may be better."""
+    return descent.unreachable(host, address, trouble_of(error))
