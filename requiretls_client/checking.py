@@ -180,7 +180,7 @@ class _Remembering:
     def _refuse(self, verdict: Verdict, blocked: Blocked | None = None) -> NoReturn:
         self.shown = self._facts(blocked.obstacle() if blocked else None)  # type: ignore[attr-defined]
         super()._refuse(verdict, blocked)  # type: ignore[misc]
-        raise AssertionError
+        raise AssertionError("a refusal raises")  # for the type checker
 
 
 def _collect_relay(

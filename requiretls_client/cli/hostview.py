@@ -94,7 +94,10 @@ def host_part(report: CheckReport, host: HostReport) -> Part:
     decided = [each for each in host.attempts if each.verdict.findings == host.verdict.findings]
     for attempt in host.attempts:
         if attempt.verdict is not (decided or host.attempts)[0].verdict:
-            rows.insert(_place(rows), _other_address(report, attempt))
+            row = _other_address(report, attempt)
+            if host.verdict.allowed and row.state == FAIL:
+                row = replace(row, state=NOTE)  # another address does
+            rows.insert(_place(rows), row)
     state = GOOD if host.verdict.allowed else FAIL
     if not host.verdict.allowed and (host.verdict.status or "").startswith("4."):
         state = NOTE
@@ -133,7 +136,7 @@ def _rows(report: CheckReport, host: HostReport) -> list[Row]:
 
 def _with_certificate(row: Row, host: HostReport, now: float) -> Row:
     """Add to a certificate that was not verified what it says."""
-    if row.label not in ("certificate", "DANE") or host.certificate is None:
+    if row.label != "certificate" or host.certificate is None:
         return row
     return replace(
         row, text=f"{row.text.rstrip('.')}. It is: {describe_certificate(host.certificate, now)}"

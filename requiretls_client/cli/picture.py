@@ -15,6 +15,7 @@ from requiretls_client.cli.view import View
 
 SIGNS = {GOOD: "\N{HEAVY CHECK MARK}", FAIL: "\N{HEAVY BALLOT X}", NOTE: "!", OPEN: "\N{EN DASH}"}
 _WIDTH = 1124  # of the wide picture, which is the page's: nothing is scaled up
+_HOST_WIDTH = 326  # of a host's box there, the last in its row
 _HEIGHT = 54  # of a box
 _STEP = 72  # from one host to the next
 _CHAIN_WORDS = {GOOD: "holds", NOTE: "weak", FAIL: "fails", OPEN: "unused"}
@@ -87,7 +88,7 @@ def _wide(view: View) -> str:
         y = middle + number * _STEP
         at = (trunk + left) // 2, y - 8
         parts += _edge(box.state, f"M{trunk} {y}H{left - 8}", _HOST_WORDS[box.state], at)
-        parts += _draw(box, left, y - _HEIGHT // 2, 334)
+        parts += _draw(box, left, y - _HEIGHT // 2, _HOST_WIDTH)
     return _svg("wide", _WIDTH, last + _HEIGHT // 2 + 4, view, parts)
 
 
