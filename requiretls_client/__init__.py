@@ -44,7 +44,6 @@ from requiretls_client.errors import (
     RequireTLSNotOffered,
     TLSNotEstablished,
 )
-from requiretls_client.session import SMTP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ if TYPE_CHECKING:
         RecipientResult,
     )
     from requiretls_client.resolver import Resolver
+    from requiretls_client.session import SMTP
     from requiretls_client.smtps import SMTP_SSL
     from requiretls_client.tls import unverified_context
     from requiretls_client.verdict import Finding, Verdict
@@ -123,9 +123,10 @@ __all__ = [
     "unverified_context",
 ]
 
-# Loaded on first use: a cron job that only sends does not pay for them.
+# Loaded on first use: a cron job that only sends does not pay for them, nor ``--help`` for SMTP.
 _LAZY = {
     "LMTP": "requiretls_client.lmtp",
+    "SMTP": "requiretls_client.session",
     "SMTP_SSL": "requiretls_client.smtps",
     "Attempt": "requiretls_client.reports",
     "HostReport": "requiretls_client.reports",
@@ -151,9 +152,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     """Return a name that loads late, or whatever else smtplib has under it (PEP 562)."""
     if name in _LAZY:
-        from importlib import import_module
-
-        return getattr(import_module(_LAZY[name]), name)
+        # Not importlib.import_module(): that would be three modules more for whoever sends.
+        return getattr(__import__(_LAZY[name], fromlist=(name,)), name)
     try:
         return getattr(_smtplib, name)
     except AttributeError:

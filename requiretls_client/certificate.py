@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from requiretls_client.evidence import CertificateFacts
+
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -86,6 +88,40 @@ def is_signed_by(certificate: bytes, key: bytes) -> bool:
     """
     signer, signed = _load_key(key), _load(certificate)
     return signed is not None and _is_strong(signer) and _verify(signed, signer)
+
+
+def describe(der: bytes) -> CertificateFacts | None:
+    """Return what a certificate says of itself; None of what is none."""
+    certificate = _load(der)
+    if certificate is None:
+        return None
+    try:
+        return CertificateFacts(
+            certificate.subject.rfc4514_string(),
+            certificate.issuer.rfc4514_string(),
+            _names(certificate),
+            certificate.not_valid_before_utc.timestamp(),
+            certificate.not_valid_after_utc.timestamp(),
+        )
+    except ValueError:  # cryptography reads some parts only when they are asked for
+        return None
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the dNSNames and IP addresses of the subjectAltName."""
+    from cryptography import x509
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = names.get_values_for_type(x509.IPAddress)
+        return (*names.get_values_for_type(x509.DNSName), *map(str, addresses))
+    except (
+        ValueError,
+        x509.DuplicateExtension,
+        x509.ExtensionNotFound,
+        x509.UnsupportedGeneralNameType,
+    ):
+        return ()
 
 
 def _elements(der: bytes) -> Iterator[tuple[int, bytes, bytes]]:

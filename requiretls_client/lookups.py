@@ -12,6 +12,7 @@ import random
 import ssl
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
@@ -136,14 +137,17 @@ class Lookups:
         )
         return self._facts(domain, mx, hosts, policy, port)
 
-    def refresh(self) -> dict[str, PolicyFacts]:
-        """Fetch every stored policy anew, so that none expires (RFC 8461 s3.3); for a daily job.
+    def refresh(self, domains: Iterable[str] | None = None) -> dict[str, PolicyFacts]:
+        """Fetch stored policies anew, so that none expires (RFC 8461 s3.3); for a daily job.
+
+        Args:
+            domains: whose, as A-labels; None means all that are stored.
 
         Returns:
             Domain -> what is known of its policy now. One whose fetch failed is kept until it
             expires, and a warning was logged.
         """
-        domains = self.cache.domains()
+        domains = self.cache.domains() if domains is None else list(dict.fromkeys(domains))
         plans = [self._policy_plan(domain, refresh=True) for domain in domains]
         return dict(zip(domains, self._drive(*plans), strict=True))
 

@@ -13,19 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from requiretls_client import dane, errors, syntax, tls
+from requiretls_client import dane, descent, errors, syntax, tls
 from requiretls_client.connection import Connection
-from requiretls_client.facts import HostFacts, PathFacts, RouteFacts, TLSFacts
-from requiretls_client.path import (
-    Wish,
-    combine,
-    judge_domain,
-    judge_host,
-    need,
-    refuse,
-    rungs,
-)
-from requiretls_client.policy import judge_session
+from requiretls_client.descent import barred, bars, descend, no_host, on_the_way
+from requiretls_client.evidence import Trouble, Visit
+from requiretls_client.facts import PathFacts, RouteFacts, SessionFacts, TLSFacts
+from requiretls_client.path import Wish, combine, judge_host, need, refuse
 from requiretls_client.replies import enhanced_status
 from requiretls_client.reports import Attempt
 from requiretls_client.starttls import USABLE, Blocked
@@ -40,13 +33,15 @@ if TYPE_CHECKING:
     Session = TypeVar("Session", bound=SMTP)
 
 WALK_SECONDS = 900.0  # after which no further address is tried: no domain holds anyone for hours
+_LATE = Trouble("late", f"the others took {WALK_SECONDS:g} s")
 
 
 class Walk:
     """One walk over the hosts of a domain.
 
     Attributes:
-        attempts: what was tried so far, in order.
+        attempts: what came of each address so far, in order.
+        visits: the connections that were made for it, and what they showed.
     """
 
     def __init__(
@@ -61,12 +56,12 @@ class Walk:
             wish: what to hold the hosts to.
         """
         self.attempts: list[Attempt] = []
+        self.visits: list[Visit] = []
         self._route, self._context, self._make, self._wish = route, context, make, wish
-        self._verdicts: list[Verdict] = []
 
     def verdict(self) -> Verdict:
         """Return why no host (further) qualifies; for a message, if there is one that does."""
-        return combine(self._verdicts)
+        return combine([each.verdict for each in self.attempts])
 
     def sessions(self) -> Iterator[SMTP]:
         """Yield connected sessions that qualify, from the best host to the last.
@@ -74,82 +69,71 @@ class Walk:
         Who takes one closes it; asking for the next one says that this one would not do.
         """
         deadline = time.monotonic() + WALK_SECONDS
-        finding = judge_domain(self._route)
-        if not finding.ok:
-            self._note(HostFacts(""), None, self._refusal(None, [finding]))
+        nowhere = no_host(self._route, self._wish)
+        if nowhere is not None:
+            self.attempts.append(nowhere)
             return
         for host in self._route.hosts:
             path = PathFacts(self._route, host)
-            findings = self._judge_host(path)
-            if not findings[-1].ok:
-                self._note(host, None, self._refusal(path, findings))
+            findings = bars(path, self._wish)
+            refused = barred(path, findings, self._wish)
+            if refused is not None:
+                self.attempts.append(refused)
                 continue
             for address in host.addresses:
-                if time.monotonic() > deadline:
-                    self._note(host, address, self._refusal(path, [*findings, _too_late(host)]))
+                late = time.monotonic() > deadline
+                smtp, verdict = self._go_down(path, address, findings, late=late)
+                self.attempts.append(Attempt(host.name, host.preference, address, verdict))
+                if late:
                     return
-                smtp, verdict = self._climb_down(path, address, findings)
-                self._note(host, address, verdict)
                 if smtp is not None:
                     yield smtp
 
-    def _judge_host(self, path: PathFacts) -> list[Finding]:
-        """Return the findings about a host, up to the first that bars it."""
-        findings = []
-        wish = self._wish
-        for finding in judge_host(path, require_tls=wish.require_tls, lenient=wish.tls_optional):
-            findings.append(finding)
-            if not finding.ok:
-                break
-        return findings
-
-    def _note(self, host: HostFacts, address: str | None, verdict: Verdict) -> None:
-        self._verdicts.append(verdict)
-        self.attempts.append(Attempt(host.name, host.preference, address, verdict))
-
-    def _refusal(self, path: PathFacts | None, findings: list[Finding]) -> Verdict:
-        return refuse(path, findings, require_tls=self._wish.require_tls, domain=self._route.domain)
-
     # -- one address -------------------------------------------------------------------------------
 
-    def _climb_down(
-        self, path: PathFacts, address: str, findings: list[Finding]
+    def _go_down(
+        self, path: PathFacts, address: str, findings: list[Finding], *, late: bool
     ) -> tuple[SMTP | None, Verdict]:
-        """Try one address, from the best rung down; return the session that qualified, or None.
-
-        Where a lower rung qualified, the verdict says what failed above it (RFC 8689 s4.2.2: a
-        policy failure is noted).
-        """
-        failed: list[Finding] = []
-        left = list(rungs(path, self._wish))
+        """Try one address, from the best rung down; return the session that qualified, or None."""
+        plan = descend(path, address, findings, self._wish)
+        held = next(plan)
         while True:
             smtp = self._make()
-            smtp._path = replace(path, rung=left.pop(0))
-            smtp._session_requires = self._wish.require_tls
-            smtp._session_optional = self._wish.tls_optional
             try:
-                verdict, blocked = self._try(smtp, smtp._path, address, clear="clear" in left)
-            except BaseException as error:
+                shown = _LATE if late else self.look(smtp, held, address)
+                self.visits.append(Visit(path.host.name, address, held.rung, shown))
+                try:
+                    held = plan.send(shown)
+                except StopIteration as stop:
+                    verdict, smtp._path = stop.value
+                    if verdict.allowed:
+                        return smtp, verdict
+                    self._turn_away(smtp, shown)
+                    return None, verdict
+                self._turn_away(smtp, shown)
+            except BaseException:
                 smtp.close()
-                if not isinstance(error, OSError):
-                    raise
-                found = unreachable(path.host.name, address, error)
-                return None, self._refusal(path, [*findings, found])
-            if verdict.allowed:
-                return smtp, replace(verdict, findings=(*failed, *verdict.findings))
-            failed += [replace(each, status=None) for each in verdict.findings if not each.ok]
-            if blocked is not None and blocked.kind != "certificate":
-                left = [rung for rung in left if rung == "clear"]  # TLS itself does not work there
-            if not left:
-                return None, verdict
+                raise
 
-    def _try(
-        self, smtp: SMTP, path: PathFacts, address: str, *, clear: bool
-    ) -> tuple[Verdict, Blocked | None]:
-        """Bring one connection to where a message may leave, or leave it with QUIT.
+    def look(self, smtp: SMTP, path: PathFacts, address: str) -> SessionFacts | Trouble:
+        """Bring one connection as far as its rung asks for; return what it showed."""
+        smtp._path = path
+        smtp._session_requires = self._wish.require_tls
+        smtp._session_optional = self._wish.tls_optional
+        try:
+            blocked = self._reach(smtp, path, address)
+        except OSError as error:
+            smtp.close()
+            return trouble_of(error)
+        return smtp._facts(blocked.obstacle() if blocked else None)
 
-        Args:
-            clear: whether it may go on in clear text where STARTTLS is not offered.
+    def _turn_away(self, smtp: SMTP, shown: SessionFacts | Trouble) -> None:
+        """Leave a host that does not qualify, with QUIT where it still understands it."""
+        if isinstance(shown, SessionFacts):
+            smtp._leave(usable=shown.obstacle is None or shown.obstacle.kind in USABLE)
+
+    def _reach(self, smtp: SMTP, path: PathFacts, address: str) -> Blocked | None:
+        """Go as far as EHLO inside TLS; return what stood in the way.
 
         Raises:
             OSError: it could not be reached, or broke before TLS was tried.
@@ -164,16 +148,7 @@ class Walk:
             smtp._leave()
             smtp._path_context = tls.anchor_context(trusted)
             blocked = self._open(smtp, path, address)
-        if blocked is not None and blocked.kind == "not_offered" and clear:
-            smtp._path = replace(path, rung="clear")  # on this very connection
-        verdict = judge_session(
-            smtp._facts(blocked.obstacle() if blocked else None),
-            require_tls=self._wish.require_tls,
-            null_path=self._wish.null_path,
-        )
-        if not verdict.allowed:
-            smtp._leave(usable=blocked is None or blocked.kind in USABLE)
-        return verdict, blocked
+        return blocked
 
     def _open(self, smtp: SMTP, path: PathFacts, address: str) -> Blocked | None:
         """Connect, and go as far as the rung asks for; return what stood in the way of TLS."""
@@ -235,11 +210,11 @@ def connect_named(smtp: Connection, host: str, port: int, source_address: Any) -
     assert lookups is not None  # noqa: S101 - that is why we are here
     made = lookups.server(host, port=port)
     path = PathFacts(made, made.hosts[0], "named")
+    smtp._path, smtp._path_context = path, None
     for finding in judge_host(path, require_tls=True):
         if not finding.ok:
             verdict = refuse(path, [finding], require_tls=True, domain=None)
             raise errors.refusal(with_way_on(verdict, path, lookups))
-    smtp._path, smtp._path_context = path, None
     broken: OSError = OSError(f"{path.host.name} has no address")
     for address in path.host.addresses:
         try:
@@ -300,10 +275,7 @@ def with_way_on(verdict: Verdict, path: PathFacts, lookups: Lookups) -> Verdict:
     failed = verdict.failed
     if failed is None or not path.named or not lookups.has_mx(path.host.name):
         return verdict
-    hint = f"; {path.host.name} is a mail domain with MX records: use to_domain() or deliver()"
-    mended = replace(failed, fix=failed.fix + hint)
-    findings = tuple(mended if each is failed else each for each in verdict.findings)
-    return replace(verdict, findings=findings)
+    return on_the_way(verdict, path)
 
 
 def first_context(path: PathFacts, verifying: ssl.SSLContext) -> ssl.SSLContext:
@@ -333,23 +305,17 @@ def anchors_to_try(path: PathFacts, shown: TLSFacts) -> tuple[bytes, ...]:
     return dane.anchors(wanted.dane, shown.presented)
 
 
-def _too_late(host: HostFacts) -> Finding:
-    text = f"{host.name} was not tried any more: the others took {WALK_SECONDS:g} s"
-    later = "try again later"
-    return Finding("connect", False, text, "RFC 5321 s4.5.4.1", later, host.name, "4.4.1")
+def trouble_of(error: OSError) -> Trouble:
+    """Return as a fact why a connection was not made, or broke before TLS."""
+    if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code > 0:
+        said = error.smtp_error
+        text = syntax.printable(said if isinstance(said, bytes) else str(said))
+        status = enhanced_status(error.smtp_code, said if isinstance(said, bytes) else b"")
+        return Trouble("server", text, error.smtp_code, status)
+    kind = "server" if isinstance(error, smtplib.SMTPException) else "connect"
+    return Trouble(kind, syntax.printable(str(error)))
 
 
 def unreachable(host: str, address: str, error: OSError) -> Finding:
     """Put into words why a host could not be talked to, and whether later may be better."""
-    where = f"{host} [{address}]" if address else host
-    if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code > 0:
-        text = error.smtp_error
-        shown = syntax.printable(text if isinstance(text, bytes) else str(text))
-        status = enhanced_status(error.smtp_code, text if isinstance(text, bytes) else b"")
-        fix = "try again later" if error.smtp_code < 500 else "ask its postmaster why"
-        said = f"{where} does not take mail now: {error.smtp_code} {shown}"
-        return Finding("server", False, said, "RFC 5321 s3.1", fix, host, status)
-    shown = syntax.printable(str(error))
-    said = f"{where} could not be reached: {shown}"
-    step = "server" if isinstance(error, smtplib.SMTPException) else "connect"
-    return Finding(step, False, said, "RFC 5321 s4.5.4.1", "try again later", host, "4.4.1")
+    return descent.unreachable(host, address, trouble_of(error))

@@ -6,11 +6,16 @@ Records only. ``deliver()``, ``check()`` and ``send_messages()`` make them.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from requiretls_client.evidence import CertificateFacts, CheckFacts
 from requiretls_client.facts import HostFacts, RouteFacts
 from requiretls_client.syntax import printable
 from requiretls_client.verdict import Finding, Verdict
+
+if TYPE_CHECKING:
+    from requiretls_client.dane import Match
 
 DELIVERY_SCHEMA = "requiretls-delivery/1"
 MESSAGE_SCHEMA = "requiretls-message/1"
@@ -197,6 +202,11 @@ class HostReport:
         host: what was looked up.
         verdict: for a message with ``require_tls``.
         attempts: the addresses that were tried for it.
+        certificate: what the server presented, verified or not; None where nobody saw one.
+        dane: whether a TLSA record matches it; None where no usable record asks for that, or
+            there was no handshake.
+        policy_lists: whether the domain's MTA-STS policy lists the host; None where none is in
+            force.
     """
 
     name: str
@@ -204,6 +214,9 @@ class HostReport:
     host: HostFacts
     verdict: Verdict
     attempts: tuple[Attempt, ...]
+    certificate: CertificateFacts | None = None
+    dane: Match | None = None
+    policy_lists: bool | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; TLSA data in hexadecimal."""
@@ -216,7 +229,30 @@ class HostReport:
             "host": host,
             "verdict": self.verdict.as_dict(),
             "attempts": [each.as_dict() for each in self.attempts],
+            "certificate": _certificate(self.certificate),
+            "dane": _match(self.dane),
+            "policy_lists": self.policy_lists,
         }
+
+
+def _certificate(facts: CertificateFacts | None) -> dict[str, Any] | None:
+    if facts is None:
+        return None
+    times = {"not_before": _time(facts.not_before), "not_after": _time(facts.not_after)}
+    return {**asdict(facts), **times}
+
+
+def _match(match: Match | None) -> dict[str, Any] | None:
+    if match is None:
+        return None
+    record = match.record
+    numbers = f"{record.usage} {record.selector} {record.matching}" if record else None
+    return {"ok": match.ok, "by": match.by or None, "record": numbers, "text": match.text}
+
+
+def _time(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 has it, in UTC and whole seconds."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +266,7 @@ class CheckReport:
             ``tls_optional``.
         hosts: one for each MX host, in the order in which they would be tried.
         route: what was looked up; None for a submission server without look-ups.
+        facts: what all of this was concluded from.
     """
 
     target: str
@@ -237,6 +274,14 @@ class CheckReport:
     verdicts: dict[str, Verdict]
     hosts: tuple[HostReport, ...]
     route: RouteFacts | None
+    facts: CheckFacts
+
+    @property
+    def outcome(self) -> str:
+        """Which hosts qualify: ``all``, ``some`` or ``none``; ``unknown`` where later may tell."""
+        if self.verdict.allowed:
+            return "all" if all(host.verdict.allowed for host in self.hosts) else "some"
+        return "unknown" if (self.verdict.status or "").startswith("4.") else "none"
 
     def explain(self) -> str:
         """Say it for people: the verdict, the other hosts, then what becomes of other mail."""
@@ -256,14 +301,25 @@ class CheckReport:
         return {
             "schema": CHECK_SCHEMA,
             "target": self.target,
+            "outcome": self.outcome,
+            "started": _time(self.facts.started),
+            "seconds": round(self.facts.seconds, 3),
             "verdict": self.verdict.as_dict(),
             "verdicts": {name: each.as_dict() for name, each in self.verdicts.items()},
             "hosts": [each.as_dict() for each in self.hosts],
+            "mx": self._mx(),
             "policy": asdict(self.route.policy) if self.route else None,
             "resolver": {
                 "trusted": self.route.trusted, "reason": self.route.trust_reason,
             } if self.route else None,
         }  # fmt: skip
+
+    def _mx(self) -> dict[str, Any] | None:
+        """Return what the DNS said to the MX question; None where none was asked."""
+        mx = self.route.mx if self.route else None
+        if mx is None:
+            return None
+        return {"outcome": mx.outcome, "dnssec": mx.status, "problem": mx.problem}
 
 
 def _plain(record: Any, *without: str) -> dict[str, Any]:

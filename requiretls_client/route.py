@@ -116,7 +116,10 @@ def find_server(host: str, *, port: int) -> Plan[HostFacts]:
 def literal_host(address: str, *, allow_private: bool) -> HostFacts:
     """Return the facts of an address literal, for which nothing is looked up (RFC 7672 s2.2)."""
     kept, private = _split_private([address], allow_private=allow_private)
-    return HostFacts(address, addresses=kept, private=private, canonical=address)
+    problem = "" if kept else f"{address} is not public, {_ALLOW}"
+    return HostFacts(
+        address, addresses=kept, private=private, canonical=address, address_problem=problem
+    )
 
 
 def exchangers(mx: Answer, shuffle: Shuffle) -> list[tuple[int, str]]:

@@ -63,6 +63,7 @@ class StartTLS(Wire):
     _seen = Seen()
     _path: PathFacts | None = None  # what was looked up about the host that is connected
     _path_context: ssl.SSLContext | None = None  # what that asks for; goes before the caller's
+    keeps_chain = False  # record the certificates also where no DANE needs them: check_relay()
     _path_name = ""  # the name that it asks to be sent; goes before the host's
 
     def _reference_name(self) -> str:
@@ -202,8 +203,9 @@ class StartTLS(Wire):
         self._refuse_nameless(context)
         try:
             wrapped, facts = tls.wrap(
-                context, sock, self._reference_name(), chain=self._path is not None
-            )
+                context, sock, self._reference_name(),
+                chain=self.keeps_chain or self._path is not None,
+            )  # fmt: skip
         except ssl.SSLCertVerificationError as error:
             raise Blocked("certificate", syntax.printable(error.verify_message)) from error
         except ssl.SSLError as error:

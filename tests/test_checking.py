@@ -6,7 +6,8 @@ import json
 import smtplib
 
 import pytest
-from small_internet import DOMAIN, FIRST, SECOND, WITHOUT
+import small_internet
+from small_internet import DOMAIN, FIRST, GOOD, SECOND, WITHOUT
 from support import CA_AT_HAND, NO_STARTTLS, OTHER, RAW, nothing_sent, verbs
 
 import requiretls_client as rt
@@ -85,3 +86,64 @@ def test_check_relay_that_is_not_there():
     report = rt.check_relay("127.0.0.1", 1, timeout=5)
     assert report.verdict.status == "4.4.1"
     assert report.verdict.temporary
+
+
+TROUBLES = sorted(name for name in vars(small_internet) if name.startswith("by_"))
+
+
+@pytest.mark.parametrize("kind", ["require_tls", "ordinary", "tls_optional"])
+@pytest.mark.parametrize("trouble", ["", *TROUBLES])
+def test_check_agrees_with_deliver(net, message, trouble, kind):
+    """In every kind of trouble, what check() says of a kind of message is what deliver() does."""
+    net.host(GOOD)
+    net.mx(GOOD)
+    if trouble:
+        getattr(small_internet, trouble)(net)
+    verdict = rt.check(DOMAIN, lookups=net.lookups(), port=net.port, timeout=5).verdicts[kind]
+    wish = {} if kind == "ordinary" else {kind: True}
+    try:
+        report = rt.deliver(message, lookups=net.lookups(), port=net.port, timeout=5, **wish)
+    except rt.DeliveryFailed as failed:
+        report = failed.report
+    (result,) = report.recipients
+    assert verdict.allowed is (result.state == "delivered")
+    if verdict.allowed:
+        assert (verdict.host, verdict.tls_level) == (result.mx_host, result.tls_level)
+    else:
+        assert (verdict.status, verdict.temporary) == (result.status, result.temporary)
+
+
+def test_certificates_are_shown(net):
+    """The report has what each server presents, verified or not, and what DANE makes of it."""
+    net.host(FIRST)
+    net.host(SECOND, certificate=OTHER.issue(SECOND), tlsa=False)
+    net.mx(FIRST, SECOND)
+    report = rt.check(DOMAIN, lookups=net.lookups(), port=net.port, timeout=5)
+    good, bad = report.hosts
+    assert (good.certificate.names, good.dane.by) == ((FIRST,), "DANE-EE")
+    assert (bad.certificate.names, bad.dane, bad.verdict.allowed) == ((SECOND,), None, False)
+    assert report.outcome == "some"
+    assert report.as_dict()["hosts"][0]["dane"]["record"] == "3 1 1"
+
+
+def test_relay_with_lookups_that_is_a_mail_domain(net):
+    """RFC 7673: bad TLSA records of a named server are a verdict, which names the way on."""
+    net.host(GOOD)
+    net.mx("other.example.net", domain=GOOD)
+    net.fail[net.tlsa(GOOD)] = "bogus"
+    report = rt.check_relay(GOOD, net.port, lookups=net.lookups(), timeout=5)
+    assert (report.verdict.status, report.verdicts["ordinary"].status) == ("4.4.3", "4.4.3")
+    assert "to_domain()" in report.verdict.failed.fix
+
+
+@pytest.mark.parametrize("wish", [{}, {"require_tls": True}, {"tls_optional": True}])
+def test_private_address_literal(net, message, wish):
+    """Ruling 20: nobody is led to a private address by a literal, whatever the message asks."""
+    lookups = net.lookups(allow_private=False)
+    kind = next(iter(wish), "ordinary")
+    verdict = rt.check("bob@[10.0.0.1]", lookups=lookups, port=net.port).verdicts[kind]
+    with pytest.raises(rt.DeliveryFailed) as caught:
+        rt.deliver(message, to_addrs="bob@[10.0.0.1]", lookups=lookups, port=net.port, **wish)
+    (result,) = caught.value.report.recipients
+    assert verdict.status == result.status == ("5.7.10" if "require_tls" in wish else "5.4.4")
+    assert result.state == "refused"

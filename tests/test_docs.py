@@ -75,7 +75,7 @@ def test_readme_example_sends(serve, monkeypatch):
 
 
 def test_distribution(tmp_path):
-    """The sdist and the wheel build, twine takes the README, and py.typed is in the wheel."""
+    """The sdist and the wheel build, twine takes the README, the wheel has the data files."""
     pytest.importorskip("build")
     pytest.importorskip("twine")
     build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT]
@@ -91,7 +91,7 @@ def test_distribution(tmp_path):
     with zipfile.ZipFile(next(file for file in files if file.suffix == ".whl")) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(n for n in names if n.endswith("METADATA"))).decode()
-    assert "requiretls_client/py.typed" in names
+    assert {"requiretls_client/py.typed", "requiretls_client/cli/check.schema.json"} <= set(names)
     assert not [name for name in names if name.startswith("tests")]
     assert "License-Expression: MIT" in metadata
     assert {"demo", "test"} <= set(re.findall(r"^Provides-Extra: (\S+)", metadata, re.M))

@@ -7,6 +7,7 @@ reason.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -17,7 +18,11 @@ from typing import NamedTuple
 import pytest
 
 import requiretls_client as rt
-from requiretls_client import policy_fetch
+from requiretls_client import policy_fetch, recording
+from requiretls_client.assessment import assess
+from requiretls_client.cli import page, terminal
+from requiretls_client.cli.view import view_of
+from requiretls_client.cli.words import spoken_data
 
 from .zones import ZONES, Zone
 
@@ -125,6 +130,58 @@ def test_check_agrees(zone, outcomes, checked):
     assert verdict.allowed is (result.state == "delivered")
     if not verdict.allowed:
         assert (verdict.status, verdict.temporary) == (result.status, result.temporary)
+
+
+@pytest.fixture(scope="module")
+def others(ways, checked):
+    """Deliver an ordinary message to every zone, and one that may go without TLS."""
+    assert checked
+
+    def deliver(zone: Zone, **wish: bool) -> rt.RecipientResult:
+        arguments = message(uuid.uuid4().hex, zone.domain)
+        try:
+            report = rt.deliver(*arguments, lookups=ways, timeout=10, **wish)
+        except rt.DeliveryFailed as failed:
+            report = failed.report
+        return report.recipients[0]
+
+    return {
+        "ordinary": in_each_zone(deliver),
+        "tls_optional": in_each_zone(lambda zone: deliver(zone, tls_optional=True)),
+    }
+
+
+@each_zone()
+@pytest.mark.parametrize("kind", ["ordinary", "tls_optional"])
+def test_check_agrees_on_other_mail(zone, kind, others, checked):
+    """check() says of every zone what deliver() does there with mail that requires nothing."""
+    verdict, result = checked[zone.name].verdicts[kind], others[kind][zone.name]
+    assert verdict.allowed is (result.state == "delivered")
+    if verdict.allowed:
+        assert verdict.tls_level == result.tls_level
+    else:
+        assert (verdict.status, verdict.temporary) == (result.status, result.temporary)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    """Return what holds JSON against the shipped schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    path = Path(page.__file__).with_name("check.schema.json")
+    return jsonschema.Draft202012Validator(json.loads(path.read_text()))
+
+
+@each_zone()
+def test_check_is_replayed_and_drawn(zone, checked, schema):
+    """From a file comes the same report; its JSON keeps to the schema, and it can be drawn."""
+    report = checked[zone.name]
+    (facts,) = recording.load(recording.dump([report.facts]))
+    again = assess(facts)
+    assert again == report
+    schema.validate(json.loads(json.dumps(spoken_data(again.as_dict()))))
+    view = view_of(again)
+    assert zone.domain in terminal.plain(view)
+    assert zone.domain in page.page_of([again])
 
 
 def test_first_host_without_the_keyword(internet, ways):
