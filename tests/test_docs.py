@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,23 @@ def test_distribution(tmp_path):
 def test_revocation_is_not_claimed():
     """F19: the README says plainly that revocation is not checked."""
     assert "not checked for revocation" in (ROOT / "README.rst").read_text()
+
+
+def test_many_messages(serve):
+    """The examples of docs/many.rst run as they stand, but for the server's address."""
+    server = serve(users={"alice": "secret"})
+    text = (ROOT / "docs/many.rst").read_text()
+    blocks = re.findall(r":name: [\w-]+\n\n((?:   .*\n|\n)+)", text)
+    message = EmailMessage()
+    message["From"], message["To"] = "alice@example.org", "bob@example.net"
+    names = {"password": "secret", "messages": [message] * 3, "message": message}
+    with trust(server.ca):
+        for block in map(textwrap.dedent, blocks):
+            here = block.replace('"smtp.example.org", 587', f'"{server.host}", {server.port}')
+            assert here != block
+            exec(here, dict(names))
+    server.wait_idle()
+    assert len(server.ledger) == 3 + 3 + 1
 
 
 def test_large_messages(serve, tmp_path, monkeypatch):
