@@ -248,6 +248,7 @@ class Truth:
     def __init__(self):
         """Begin with an honest server."""
         self.liar = False  # its replies stand for nothing any more
+        self.odd = 0  # how often it said more, or less, than one reply
         self.lied_to: set[str] = set()  # recipients that were accepted in words only
         self.vague: set[str] = set()  # recipients that were answered 2yz, but not yes
 
@@ -267,10 +268,12 @@ class Truth:
             code = reply_code(said)
             if stage == "RCPT" and 200 <= code <= 299 and code not in (250, 251):
                 self.vague.update(self.envelope()[-1:])
-            # With LMTP a reply too many, or half of one, is the next recipient's.
-            if stage in (".", "BDAT") and lmtp and said:
-                found, rest = reference(said)
-                self.liar |= (len(found), rest) not in ((1, b""), (0, None))
+            # With LMTP a reply too many, or half of one, is the next recipient's. In a group of
+            # commands two of them may make up for each other, and nobody can tell.
+            found, rest = reference(said) if said else ([], None)
+            if (len(found), rest) not in ((1, b""), (0, None)):
+                self.odd += 1
+                self.liar |= self.odd > 1 or (lmtp and stage in (".", "BDAT"))
             return step
 
         return noted
