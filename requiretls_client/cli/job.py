@@ -1,4 +1,4 @@
-"""What ``requiretls send`` was asked to do: a message with its envelope, before anything is tried."""
+"""What ``requiretls send`` was asked to do: a message with its envelope, before it is tried."""
 
 from __future__ import annotations
 
