@@ -110,6 +110,16 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
     return outcome
 
 
+def resume(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> Outcome:
+    """Do what follows from former attempts, where a run was cut off before it had done that.
+
+    Nothing is left to do for most messages.
+    """
+    outcome = Outcome(entry.id, DeliveryReport(entry.head.sender, entry.head.require_tls, ()))
+    _settle(spool, entry, transmit, times, outcome)
+    return outcome
+
+
 def _settle(
     spool: Spool, entry: Entry, transmit: Transmit, times: Schedule, outcome: Outcome
 ) -> None:
@@ -219,6 +229,9 @@ def _compose(entry: Entry) -> Job | None:
         DeliveryReport(head.sender, head.require_tls, results),
         reporting_mta=_own_name(),
         now=datetime.fromtimestamp(when, UTC),
+        envelope_id=head.envelope_id or None,
+        notify=head.notify or None,
+        ret=head.ret or "HDRS",
     )
     if report is None:
         return None

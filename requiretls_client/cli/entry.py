@@ -59,8 +59,7 @@ class Entry:
         Raises:
             DamagedError: the message is not the one that was accepted.
         """
-        size = self.head.size
-        return self.head.job(spool_files.read(self._file, size, self._start - size))
+        return self.head.job(_message(self._file, self.head, self._start))
 
     def note(self, event: Event, *, room: int = 0, spare: Event | None = None) -> None:
         """Append a note; it is on the disk when this returns.
@@ -126,6 +125,10 @@ def _read(file: int) -> tuple[Head, int, list[Event], int]:
     return head, start, events, start + length
 
 
+def _message(file: int, head: Head, start: int) -> bytes:
+    return spool_files.read(file, head.size, start - head.size)
+
+
 @dataclass(frozen=True, slots=True)
 class Glimpse:
     """A message in the spool as somebody sees it who does not work on it.
@@ -134,19 +137,22 @@ class Glimpse:
         head: what never changes.
         progress: how far it is.
         busy: somebody works on it.
+        message: header and body; b"" unless it was asked for.
     """
 
     head: Head
     progress: Progress
     busy: bool
+    message: bytes
 
     @classmethod
-    def of(cls, file: int) -> Glimpse:
+    def of(cls, file: int, *, whole: bool) -> Glimpse:
         """Look at an open file.
 
         Raises:
             DamagedError: it cannot be read.
         """
-        head, _, events, _ = _read(file)
+        head, start, events, _ = _read(file)
         found = progress.read(head, events)
-        return cls(head, found, found.begun is not None and spool_files.is_locked(file))
+        busy = found.begun is not None and spool_files.is_locked(file)
+        return cls(head, found, busy, _message(file, head, start) if whole else b"")

@@ -35,7 +35,8 @@ class Head:
 
     Attributes:
         created: when it was accepted, seconds since the epoch.
-        sender, recipients, require_tls, tls_optional, account: see :class:`Job`.
+        sender, recipients, require_tls, tls_optional, account, notify, ret, envelope_id: as in
+            :class:`~requiretls_client.cli.job.Job`.
         report: its sender gets a report about a final failure.
         size: of the message in bytes.
         sha256: of the message.
@@ -47,6 +48,9 @@ class Head:
     require_tls: bool
     tls_optional: bool
     account: str
+    notify: str
+    ret: str
+    envelope_id: str
     report: bool
     size: int
     sha256: str
@@ -66,6 +70,9 @@ class Head:
             require_tls=self.require_tls,
             tls_optional=self.tls_optional,
             account=self.account,
+            notify=self.notify,
+            ret=self.ret,
+            envelope_id=self.envelope_id,
         )
 
 
@@ -102,6 +109,9 @@ def write_head(job: Job, created: float, *, report: bool) -> bytes:
             "require_tls": job.require_tls,
             "tls_optional": job.tls_optional,
             "account": job.account,
+            "notify": job.notify,
+            "ret": job.ret,
+            "envelope_id": job.envelope_id,
             "report": report,
             "size": len(job.message),
             "sha256": hashlib.sha256(job.message).hexdigest(),
@@ -109,9 +119,10 @@ def write_head(job: Job, created: float, *, report: bool) -> bytes:
     )
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "created": (int, float), "sender": str, "recipients": list, "require_tls": bool,
-    "tls_optional": bool, "account": str, "report": bool, "size": int, "sha256": str,
+_KINDS: dict[str, tuple[type, ...]] = {
+    "created": (int, float), "require_tls": (bool,), "tls_optional": (bool,), "report": (bool,),
+    "size": (int,), "recipients": (list,),
+    **dict.fromkeys(("sender", "account", "notify", "ret", "envelope_id", "sha256"), (str,)),
 }  # fmt: skip
 
 

@@ -139,24 +139,38 @@ class Spool:
             DamagedError: it is not to be acted on.
             SpoolError: it cannot be opened.
         """
-        file = self._open(name, place, os.O_RDWR)
+        file = self._open_ours(name, place)
         if file is None:
             return None
         try:
-            with doing(f"lock {self.folder / place / name}"):
-                ours = spool_files.lock(file) and spool_files.is_named(
-                    name, self._folder(place), file
-                )
-            if ours:
-                return Entry(self, name, place, file)
+            return Entry(self, name, place, file)
         except BaseException:
             os.close(file)
             raise
-        os.close(file)
-        return None
 
-    def look(self, name: str, place: str) -> Glimpse | None:
+    def remove(self, name: str, place: str) -> bool:
+        """Remove a message, damaged or not; False if another process has it, or it has gone.
+
+        Raises:
+            SpoolError: it cannot be removed.
+        """
+        file = self._open_ours(name, place)
+        if file is None:
+            return False
+        try:
+            with doing(f"remove {self.folder / place / name}"):
+                self.unlink(name, place)
+        finally:
+            os.close(file)
+        return True
+
+    def look(self, name: str, place: str, *, whole: bool = False) -> Glimpse | None:
         """Return what a message is and how far; None if it has gone.
+
+        Args:
+            name: of the entry.
+            place: where it is.
+            whole: read the message too.
 
         Raises:
             DamagedError: it cannot be read.
@@ -167,9 +181,25 @@ class Spool:
             return None
         try:
             with doing(f"read {self.folder / place / name}"):
-                return Glimpse.of(file)
+                return Glimpse.of(file, whole=whole)
         finally:
             os.close(file)
+
+    def _open_ours(self, name: str, place: str) -> int | None:
+        """Open and lock a file; None if another process has the lock, or the file has gone."""
+        file = self._open(name, place, os.O_RDWR)
+        if file is None:
+            return None
+        try:
+            with doing(f"lock {self.folder / place / name}"):
+                # Whoever had the lock may have removed the file, or moved it.
+                if spool_files.lock(file) and spool_files.is_named(name, self._folder(place), file):
+                    return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+        return None
 
     def _open(self, name: str, place: str, flags: int) -> int | None:
         with doing(f"open {self.folder / place / name}"):
