@@ -252,7 +252,7 @@ class Serialised:
             policy = policy.clone(utf8=True)
         self._raw = _flat(message, policy)
         self._own: Message | None = None  # what may yet be encoded for a server without 8BITMIME
-        if _is_signed(message):
+        if is_signed(message):
             return  # as it is or not at all; sendmail() says why not
         if long_line(self._raw) or any(_encoding(part) == "binary" for part in message.walk()):
             message = copy.deepcopy(message)
@@ -314,7 +314,7 @@ def _flat(message: Message, policy: Any) -> bytes:
         return buffer.getvalue()
 
 
-def _is_signed(message: Message) -> bool:
+def is_signed(message: Message) -> bool:
     """Tell whether another encoding of a part would break a signature."""
     return "DKIM-Signature" in message or any(
         part.get_content_type() == "multipart/signed" for part in message.walk()

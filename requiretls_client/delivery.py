@@ -80,7 +80,7 @@ def deliver(
             logging.getLogger("requiretls_client").exception("delivery to %s broke off", domain)
             return running.broken_off()
 
-    report = _report(outgoing, _side_by_side(run, outgoing.domains))
+    report = report_of(outgoing, _side_by_side(run, outgoing.domains))
     if report.failed:
         raise _failure(report)
     return report
@@ -99,7 +99,7 @@ def _side_by_side(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _report(outgoing: Outgoing, outcomes: list[Results]) -> DeliveryReport:
+def report_of(outgoing: Outgoing, outcomes: list[Results]) -> DeliveryReport:
     """Return the results in the order and under the names that the caller gave."""
     by_path = {path: result for outcome in outcomes for path, result in outcome.items()}
     ordered = [

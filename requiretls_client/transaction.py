@@ -8,12 +8,11 @@ the message has left nothing is sent again.
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from requiretls_client import content, errors, syntax
-from requiretls_client.mxwalk import Walk
 from requiretls_client.outgoing import Outgoing
 from requiretls_client.replies import enhanced_status
 from requiretls_client.reports import Attempt, RecipientResult
@@ -40,6 +39,22 @@ class Said:
     text: str
     elsewhere: bool
     remote: bool = False
+
+
+class Walk(Protocol):
+    """The way to sessions: over the hosts of a domain (mxwalk), or to one server.
+
+    Attributes:
+        attempts: what was tried so far, in order.
+    """
+
+    attempts: list[Attempt]
+
+    def sessions(self) -> Iterator[SMTP]:
+        """Yield connected sessions that qualify, from the best host to the last."""
+
+    def verdict(self) -> Verdict:
+        """Return why no host (further) qualifies."""
 
 
 class Run:
@@ -146,15 +161,23 @@ class Run:
             rest = Said(554, "5.6.0", syntax.printable(str(error)), False)
         return {each: _server(*refused[each]) if each in refused else rest for each in batch}
 
+    def options(self, smtp: SMTP) -> tuple[Sequence[str], Sequence[str]]:
+        """Return further parameters of MAIL and RCPT: none, unless a subclass has some."""
+        return (), ()
+
     def _transact(self, smtp: SMTP, batch: list[str]) -> dict[str, Any]:
         outgoing = self._outgoing
+        options, for_each = self.options(smtp)
         strict = outgoing.wish.require_tls
         if not isinstance(outgoing.message, bytes):
-            return smtp.send_message(outgoing.message, outgoing.sender, batch, require_tls=strict)
-        options: Any = ()
+            return smtp.send_message(
+                outgoing.message, outgoing.sender, batch, options, for_each, require_tls=strict
+            )
         if not "".join([outgoing.sender, *batch]).isascii():
-            options = content.international_options((), smtp.has_extn)
-        return smtp.sendmail(outgoing.sender, batch, outgoing.message, options, require_tls=strict)
+            options = content.international_options(options, smtp.has_extn)
+        return smtp.sendmail(
+            outgoing.sender, batch, outgoing.message, options, for_each, require_tls=strict
+        )
 
 
 def _server(code: int, text: bytes | str) -> Said:
