@@ -109,6 +109,12 @@ def compose(raw: bytes, origin: Origin) -> bytes:
     return content.raw_bytes(message)
 
 
+def without(raw: bytes, name: str) -> bytes:
+    """Return a message without the fields of a name."""
+    given, body = header_fields.split(raw)
+    return header_fields.join([each for each in given if each.key != name.lower()], body)
+
+
 def parsed(raw: bytes) -> Message:
     """Return a raw message as an object that comes to the same bytes."""
     return message_from_bytes(raw, policy=_AS_IT_IS)
