@@ -1,13 +1,19 @@
 """A process whose children send and flush, and come to grief at a chosen step.
 
-usage: spool_worker.py HOST PORT CAFILE
+usage: spool_worker.py SETTINGS
 
-Each line that it reads is a JSON object, a task for one child: ``do`` ("send" or "flush"),
-``spool``, and for a message ``token``, ``recipients`` and ``account``. ``at`` is the number of the
-step at which grief comes: a change of a file or folder, or something said to the server. The grief
-is ``kill`` (before the step), ``half`` (killed with half of it written), or the name of an errno
-that the step raises; ``lasting`` means that later steps raise it too, if they need room. The
-answer is a JSON object: what the child did step by step, and how it ended.
+Settings, and each line that it reads, are JSON objects; a line is a task for one child: ``do``
+("send" or "flush"), ``spool``, and for a message ``token``, ``recipients`` and ``account``. ``at``
+is the number of the step at which grief comes: a change of a file or folder, or something said to
+the server; ``stop`` kills it when the message is kept, and not tried. The grief is one of
+
+- ``kill``: before the step; ``half``: in the middle of what it writes;
+- ``cut``: the power goes, and what was not flushed to the disk is lost; ``cut contents``: only what
+  was written is, and the names remain; ``cut names``: only the names are;
+- the name of an errno, which the step raises; with ``lasting`` later ones too: those that need
+  room ("growth"), or "all".
+
+The answer is a JSON object: what the child did step by step, and how it ended.
 """
 
 from __future__ import annotations
@@ -19,35 +25,97 @@ import io
 import json
 import os
 import signal
-import smtplib
 import ssl
 import sys
 import threading
 import time
 import traceback
 
-import requiretls_client as rt
+import requiretls_client.dsn
+import requiretls_client.lookups
+import requiretls_client.resolver  # noqa: F401 - before the children are made
 from requiretls_client.cli import entry, spool_files
 from requiretls_client.cli.attempt import attempt
+from requiretls_client.cli.config import Account, Config, LookupSettings
 from requiretls_client.cli.flush import Flush
 from requiretls_client.cli.job import Job
-from requiretls_client.cli.record import bare_result
 from requiretls_client.cli.schedule import Schedule
 from requiretls_client.cli.spool import Spool
-from requiretls_client.reports import DeliveryReport
+from requiretls_client.cli.transport import transmit
 
 FILE_STEPS = ("open", "mkdir", "pwrite", "fsync", "rename", "unlink", "ftruncate")
-_write = os.write  # of the pipe, which no grief befalls
+CONTENTS, NAMES = "contents", "names"
+CUTS = {"cut": {CONTENTS, NAMES}, "cut contents": {CONTENTS}, "cut names": {NAMES}}
+DEATHS = ("kill", "half", *CUTS)
+REAL = {name: getattr(os, name) for name in (*FILE_STEPS, "link", "pread", "fstat", "write")}
+
+
+class Disk:
+    """Knows what was not flushed to the disk yet, and can lose it."""
+
+    def __init__(self, backups: str) -> None:
+        """Begin; the folder is for the files whose names are removed."""
+        self._backups, self._count = backups, 0
+        self._undo = []  # what it belongs to (device, inode), its kind, how it is undone
+
+    def before(self, name, args, options) -> None:
+        """Remember how to undo a step, or that a step has made others last."""
+        if name == "fsync":
+            key = self._key(args[0])
+            self._undo = [each for each in self._undo if each[0] != key]
+        elif name in ("pwrite", "ftruncate"):
+            self._undo.append((self._key(args[0]), CONTENTS, self._contents(args[0])))
+        elif name in ("rename", "unlink"):
+            self._undo.append(self._name(name, args, options))
+        elif name == "open":
+            undo = functools.partial(REAL["unlink"], args[0], dir_fd=options["dir_fd"])
+            self._undo.append((self._key(options["dir_fd"]), NAMES, undo))
+
+    def lose(self, kinds) -> None:
+        """Undo what was not flushed, the last step first."""
+        for _, kind, undo in reversed(self._undo):
+            if kind in kinds:
+                with contextlib.suppress(FileNotFoundError):
+                    undo()
+
+    @staticmethod
+    def _key(file):
+        info = REAL["fstat"](file)
+        return info.st_dev, info.st_ino
+
+    @staticmethod
+    def _contents(file):
+        old = REAL["pread"](file, REAL["fstat"](file).st_size, 0)
+
+        def undo():
+            REAL["ftruncate"](file, 0)
+            REAL["pwrite"](file, old, 0)
+
+        return undo
+
+    def _name(self, name, args, options):
+        if name == "rename":
+            old, new = options["src_dir_fd"], options["dst_dir_fd"]
+            undo = functools.partial(
+                REAL["rename"], args[1], args[0], src_dir_fd=new, dst_dir_fd=old
+            )
+            return self._key(new), NAMES, undo
+        self._count += 1
+        folder, backup = options["dir_fd"], f"{self._backups}/{os.getpid()}-{self._count}"
+        REAL["link"](args[0], backup, src_dir_fd=folder)
+        return self._key(folder), NAMES, functools.partial(
+            REAL["link"], backup, args[0], dst_dir_fd=folder
+        )  # fmt: skip
 
 
 class Grief:
     """Counts the steps of this process, tells of each, and brings grief at one of them."""
 
-    def __init__(self, task: dict, pipe: int) -> None:
+    def __init__(self, task: dict, pipe: int, backups: str) -> None:
         """Replace what makes steps."""
         self.count, self.at = 0, task.get("at", 0)
-        self.kind, self.lasting = task.get("grief", "kill"), task.get("lasting", False)
-        self.pipe, self.lock = pipe, threading.Lock()
+        self.kind, self.lasting = task.get("grief", "kill"), task.get("lasting", "")
+        self.pipe, self.lock, self.disk = pipe, threading.Lock(), Disk(backups)
         for name in FILE_STEPS:
             setattr(os, name, self._watched(name, getattr(os, name)))
         ssl.SSLSocket.send = self._watched("send", ssl.SSLSocket.send)
@@ -55,7 +123,7 @@ class Grief:
 
     def tell(self, **what) -> None:
         """Say something that outlives this process."""
-        _write(self.pipe, json.dumps(what).encode() + b"\n")
+        REAL["write"](self.pipe, json.dumps(what).encode() + b"\n")
 
     def _watched(self, name, call):
         @functools.wraps(call)
@@ -65,54 +133,39 @@ class Grief:
             with self.lock:  # the domains of a message are served side by side
                 self.count += 1
                 count = self.count
-            self.tell(step=name)
-            if count == self.at and self.kind in ("kill", "half"):
-                if self.kind == "half" and name == "pwrite":
-                    call(args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
-                os.kill(os.getpid(), signal.SIGKILL)
-            if self._raises(name, args, count):
-                number = getattr(errno, self.kind)
-                raise OSError(number, os.strerror(number))
+                self.tell(step=name)
+                if count == self.at and self.kind in DEATHS:
+                    self._die(name, args)
+                if self._raises(name, args, count):
+                    number = getattr(errno, self.kind)
+                    raise OSError(number, os.strerror(number))
+                if self.kind in CUTS:
+                    self.disk.before(name, args, options)
             return call(*args, **options)
 
         return step
 
+    def _die(self, name, args) -> None:
+        if self.kind == "half" and name == "pwrite":
+            REAL["pwrite"](args[0], bytes(args[1])[: len(args[1]) // 2], args[2])
+        self.disk.lose(CUTS.get(self.kind, ()))
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def _raises(self, name, args, count) -> bool:
-        if self.kind in ("kill", "half") or not self.at or name == "send":
+        if self.kind in DEATHS or not self.at or name == "send":
             return False
         if count == self.at:
             return True
         if not self.lasting or count < self.at:
             return False
+        if self.lasting == "all":
+            return True
         # A full disk: what lies in a file already can be written over.
         grows = name == "pwrite" and args[2] + len(args[1]) > os.fstat(args[0]).st_size
         return grows or name in ("open", "mkdir")
 
 
-def relay(task, server) -> object:
-    """Return what sends to the server as the real transmit() does, for one attempt."""
-    host, port, context = server
-
-    def transmit(job: Job) -> DeliveryReport:
-        state, text = "delivered", "ok"
-        try:
-            with rt.SMTP(
-                host, port, context=context, require_tls=job.require_tls, timeout=10
-            ) as smtp:
-                smtp.sendmail(job.sender, job.recipients, job.message)
-        except rt.DeliveryUnknown as error:
-            state, text = "unknown", str(error)
-        except rt.RequireTLSNotOffered as error:
-            state, text = "refused", str(error)
-        except (smtplib.SMTPException, OSError) as error:
-            state, text = "deferred", str(error)
-        results = tuple(bare_result(each, state, text) for each in job.recipients)
-        return DeliveryReport(job.sender, job.require_tls, results)
-
-    return transmit
-
-
-def send(task, server, grief) -> None:
+def send(task, config, grief) -> None:
     """Keep a message and try it, as ``requiretls send`` does."""
     token = task["token"]
     sender = f"{token}@example.org"
@@ -120,20 +173,22 @@ def send(task, server, grief) -> None:
     job = Job(message, sender, tuple(task["recipients"]), True, False, task["account"])
     with Spool(task["spool"], clock(task)) as spool:
         try:
-            kept = spool.add(job, report=task.get("report", False))
+            kept = spool.add(job)
         except spool_files.SpoolError as error:
             grief.tell(refused=str(error))
             return
         with kept:
             grief.tell(kept=kept.id)
-            outcome = attempt(spool, kept, relay(task, server), Schedule())
+            if task.get("stop"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            outcome = attempt(spool, kept, functools.partial(transmit, config=config), Schedule())
             grief.tell(trouble=outcome.trouble, waiting=outcome.waiting)
 
 
-def flush(task, server, grief) -> None:
+def flush(task, config, grief) -> None:
     """Try everything that waits."""
     with Spool(task["spool"], clock(task)) as spool:
-        run = Flush(spool, relay(task, server), Schedule())
+        run = Flush(spool, functools.partial(transmit, config=config), Schedule())
         grief.tell(status=run.run(everything=task.get("all", True)))
 
 
@@ -142,11 +197,11 @@ def clock(task):
     return lambda: time.time() + task.get("clock", 0.0)
 
 
-def child(task, server, pipe) -> None:
+def child(task, settings, pipe) -> None:
     """Do a task and end."""
     signal.alarm(60)
     said = io.StringIO()
-    grief = Grief(task, pipe)
+    grief = Grief(task, pipe, settings["backups"])
     note = entry.Entry.note
 
     def noted(self, event, **options):
@@ -155,9 +210,13 @@ def child(task, server, pipe) -> None:
         grief.tell(noted=event["event"], about=about)
 
     entry.Entry.note = noted
+    config = Config(
+        accounts={each["name"]: Account(**each) for each in settings["accounts"]},
+        lookups=LookupSettings(**settings["lookups"]),
+    )
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            {"send": send, "flush": flush}[task["do"]](task, server, grief)
+            {"send": send, "flush": flush}[task["do"]](task, config, grief)
         except spool_files.SpoolError as error:
             grief.tell(error=str(error))
         except BaseException:
@@ -166,21 +225,25 @@ def child(task, server, pipe) -> None:
     os._exit(0)
 
 
-def main(host: str, port: str, cafile: str) -> None:
-    """Make a child for each line."""
-    context = ssl.create_default_context(cafile=cafile)
+def main(settings: dict) -> None:
+    """Make a child for each line, or for each part of one that is a list, all at once."""
     for line in sys.stdin:
-        task = json.loads(line)
-        told, pipe = os.pipe()
-        pid = os.fork()
-        if not pid:
-            child(task, (host, int(port), context), pipe)
-        os.close(pipe)
-        with open(told, "rb") as file:
-            steps = [json.loads(each) for each in file]
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps({"steps": steps, "killed": os.WIFSIGNALED(status)}), flush=True)
+        tasks, children = json.loads(line), []
+        for task in tasks:
+            told, pipe = os.pipe()
+            pid = os.fork()
+            if not pid:
+                child(task, settings, pipe)
+            os.close(pipe)
+            children.append((pid, told))
+        answers = []
+        for pid, told in children:
+            with open(told, "rb") as file:
+                steps = [json.loads(each) for each in file]
+            _, status = os.waitpid(pid, 0)
+            answers.append({"steps": steps, "killed": os.WIFSIGNALED(status)})
+        print(json.dumps(answers), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(json.loads(sys.argv[1]))

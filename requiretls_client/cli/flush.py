@@ -10,7 +10,7 @@ from requiretls_client.cli import queue_text
 from requiretls_client.cli.attempt import Outcome, Transmit, attempt, resume
 from requiretls_client.cli.record import DamagedError
 from requiretls_client.cli.schedule import DAY, Schedule
-from requiretls_client.cli.spool import QUEUE, Spool, default_folder
+from requiretls_client.cli.spool import QUEUE, Spool, open_spool
 from requiretls_client.cli.spool_files import SpoolError
 
 NOTHING_WAITS, FAILED, TROUBLE, WAITS, CONFIG = 0, 69, 74, 75, 78
@@ -50,9 +50,13 @@ def run(options: argparse.Namespace) -> int:
         print(f"requiretls flush: {error}", file=sys.stderr)
         return CONFIG
     times = Schedule(deadline=config.spool_deadline * DAY)
-    with Spool(config.spool_folder or default_folder()) as spool:
-        flush = Flush(spool, partial(transmit, config=config), times, quiet=options.quiet)
-        return flush.run(everything=options.all)
+    try:
+        with open_spool(config.spool_folder) as spool:
+            flush = Flush(spool, partial(transmit, config=config), times, quiet=options.quiet)
+            return flush.run(everything=options.all)
+    except SpoolError as error:
+        print(f"requiretls flush: {error}", file=sys.stderr)
+        return TROUBLE
 
 
 class Flush:

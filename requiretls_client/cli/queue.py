@@ -12,7 +12,7 @@ from requiretls_client.cli import progress, queue_text
 from requiretls_client.cli.entry import Glimpse
 from requiretls_client.cli.record import DamagedError
 from requiretls_client.cli.schedule import DAY, Schedule
-from requiretls_client.cli.spool import FAILED, ID, QUEUE, Spool, default_folder
+from requiretls_client.cli.spool import FAILED, ID, QUEUE, Spool, open_spool
 from requiretls_client.cli.spool_files import SpoolError
 
 OK, NO_MESSAGE, TROUBLE, BUSY, CONFIG = 0, 66, 74, 75, 78
@@ -55,18 +55,22 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         return _warn(str(error), CONFIG)
     times = Schedule(deadline=config.spool_deadline * DAY)
-    with Spool(config.spool_folder or default_folder()) as spool:
-        try:
-            if options.show:
-                return _show(spool, options.show, times, as_json=options.json)
-            if options.remove:
-                return _remove(spool, options.remove)
-            if options.retry:
-                return _retry(spool, options.retry)
-            places = (FAILED,) if options.failed else (QUEUE, FAILED)
-            return list_queue(spool, times, places=places, as_json=options.json)
-        except (DamagedError, SpoolError) as error:
-            return _warn(queue_text.shown(error), TROUBLE)
+    try:
+        with open_spool(config.spool_folder) as spool:
+            return _do(spool, options, times)
+    except (DamagedError, SpoolError) as error:
+        return _warn(queue_text.shown(error), TROUBLE)
+
+
+def _do(spool: Spool, options: argparse.Namespace, times: Schedule) -> int:
+    if options.show:
+        return _show(spool, options.show, times, as_json=options.json)
+    if options.remove:
+        return _remove(spool, options.remove)
+    if options.retry:
+        return _retry(spool, options.retry)
+    places = (FAILED,) if options.failed else (QUEUE, FAILED)
+    return list_queue(spool, times, places=places, as_json=options.json)
 
 
 def list_queue(

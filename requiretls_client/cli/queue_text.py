@@ -6,7 +6,7 @@ nor begin a line of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,30 +46,21 @@ def moment(when: float) -> str:
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """Yield one line for each message that was tried: what became of it, and of whom not."""
-    results = outcome.report.recipients
+    results = {each.address: each for each in outcome.report.recipients}
     if not results:
         return
-    by_address = {each.address: each for each in results}
     counts = (
         (len(results) - len(outcome.waiting) - len(outcome.failed), "sent"),
         (len(outcome.waiting), "waiting"),
         (len(outcome.failed), "failed"),
     )
     parts = [", ".join(f"{number} {word}" for number, word in counts if number)]
-    if outcome.duplicate:
-        parts.append(DUPLICATE)
-    parts += [
-        shown(_why(by_address[each]))
-        for each in (*outcome.failed, *outcome.waiting)
-        if each in by_address
-    ]
+    parts += [DUPLICATE] * outcome.duplicate
+    reasons: dict[str, list[str]] = {}
+    for address in (*outcome.failed, *outcome.waiting):
+        reasons.setdefault(_reason(results[address]), []).append(address)
+    parts += [shown(f"{', '.join(who)}: {why}") for why, who in reasons.items()]
     yield f"{outcome.id}: {'; '.join(parts)}"
-
-
-def _why(result: RecipientResult) -> str:
-    if result.state == "delivered":  # but it could not be noted
-        return f"{result.address}: delivered, and could not be noted"
-    return result.explain()
 
 
 # -- queue ---------------------------------------------------------------------------------------
@@ -153,6 +144,8 @@ def _prospect(name: str, found: Glimpse, one: Recipient, times: Schedule, now: f
 
 
 def _reason(result: RecipientResult) -> str:
+    if result.state == "delivered":  # and yet it is tried again
+        return "delivered, but that could not be noted"
     codes = " ".join(str(each) for each in (result.code, result.status) if each)
     where = f" at {result.mx_host}" if result.mx_host else ""
     return f"{codes or 'no answer'}{where}: {result.text}"
@@ -166,18 +159,18 @@ def details(name: str, found: Glimpse, times: Schedule, now: float) -> Iterator[
     yield f"accepted: {moment(head.created)}"
     yield f"account: {shown(head.account) or 'none, straight to the mail hosts'}"
     yield from (f"tried: {moment(each)}" for each in progress.attempts)
+    told = set()
     for each in progress.recipients.values():
-        if each.result:
-            yield ""
-            yield from _findings(each.result)
+        why = tuple(_findings(each.result)) if each.result else ()
+        if why and why not in told:  # what many have in common is said of the first
+            told.add(why)
+            yield from ("", f"{shown(each.address)}: {why[0]}", *why[1:])
 
 
-def _findings(result: RecipientResult) -> Iterable[str]:
+def _findings(result: RecipientResult) -> Iterator[str]:
     """Yield the reason, every attempt that led to it, and what to change."""
-    yield shown(result.explain())
+    yield shown(f"{result.state}, {_reason(result)}")
     for each in result.attempts:
-        lines = each.verdict.explain().splitlines()
-        yield from (f"  {shown(line)}" for line in lines)
-        if each.reply:
-            yield f"  {each.reply[0]} {shown(each.reply[1])}"
-    yield from (f"  fix: {shown(fix)}" for fix in result.fixes)
+        yield from (f"  {shown(line)}" for line in each.verdict.explain().splitlines())
+    if not result.attempts:
+        yield from (f"  fix: {shown(fix)}" for fix in result.fixes)

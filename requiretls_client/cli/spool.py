@@ -15,6 +15,7 @@ is not for network file systems whose locks do not reach other machines.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -25,11 +26,24 @@ from re import compile as pattern
 from requiretls_client.cli import record, spool_files
 from requiretls_client.cli.entry import Entry, Glimpse
 from requiretls_client.cli.job import Job
-from requiretls_client.cli.spool_files import doing
+from requiretls_client.cli.spool_files import SpoolError, doing
 
 TMP, QUEUE, FAILED = PLACES = "tmp", "queue", "failed"
 ID = pattern(r"\d{8}-\d{6}-[0-9a-f]{8}(\.\d{1,4})?")  # says when, and nothing about the message
 STALE = 86400.0  # seconds: what was begun in tmp and has no owner is removed then
+
+
+def open_spool(folder: str | None) -> Spool:
+    """Return the spool in a folder, which the configuration names; None: where it is by default.
+
+    Raises:
+        SpoolError: there can be none.
+    """
+    if not spool_files.CAN_LOCK:
+        raise SpoolError(
+            errno.ENOSYS, "messages can be kept on Unix only: there is no flock() here"
+        )
+    return Spool(folder or default_folder())
 
 
 def default_folder() -> Path:
@@ -37,11 +51,18 @@ def default_folder() -> Path:
 
     ``/var/spool/requiretls-client`` of root, whose jobs have one home or another;
     ``$XDG_STATE_HOME/requiretls-client/spool`` of everybody else.
+
+    Raises:
+        SpoolError: the user has no home.
     """
     if os.geteuid() == 0:
         return Path("/var/spool/requiretls-client")
     state = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(state) if state.startswith("/") else Path.home() / ".local/state"
+    try:
+        base = Path(state) if state.startswith("/") else Path.home() / ".local/state"
+    except RuntimeError:
+        text = "there is no home to keep messages in: name a folder in [spool] of the configuration"
+        raise SpoolError(errno.ENOENT, text) from None
     return base / "requiretls-client/spool"
 
 
@@ -229,16 +250,18 @@ class Spool:
     # -- for entries -----------------------------------------------------------------------------
 
     def unlink(self, name: str, place: str) -> None:
-        """Remove a name; that is on the disk when this returns. Raises OSError."""
+        """Remove a name. Raises OSError.
+
+        The disk may learn of it later: a message that comes back has notes which say that nobody
+        waits for it.
+        """
         os.unlink(name, dir_fd=self._folder(place))
-        os.fsync(self._folder(place))
 
     def rename(self, name: str, old: str, new: str, new_name: str = "") -> None:
         """Move a file to another place; that is on the disk when this returns. Raises OSError."""
         source, target = self._folder(old), self._folder(new)
         os.rename(name, new_name or name, src_dir_fd=source, dst_dir_fd=target)
-        os.fsync(self._folder(new))
-        os.fsync(self._folder(old))
+        os.fsync(target)
 
     def _folder(self, place: str) -> int:
         """Return the descriptor of a place, checked."""

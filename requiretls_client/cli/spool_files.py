@@ -17,6 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+CAN_LOCK = fcntl is not None
+
 
 class SpoolError(OSError):
     """The spool cannot be used, or not now: what was to be done, where, and why not."""
