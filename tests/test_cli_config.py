@@ -88,12 +88,22 @@ def test_require_tls_for_all(write):
     """require_tls at the top holds for every account that does not say otherwise."""
     config = load(
         write(
-            'require_tls = true\n[accounts.a]\nhost = "a"\n[accounts.b]\nhost = "b"\n'
-            "require_tls = false\n"
+            'require_tls = true\ndefault_account = ""\n[accounts.a]\nhost = "a"\n'
+            '[accounts.b]\nhost = "b"\nrequire_tls = false\n'
         )
     )
     assert config.require_tls
     assert [config.accounts[name].require_tls for name in "ab"] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "names", "want"),
+    [("", "a", "a"), ('default_account = ""', "a", ""), ('default_account = "b"', "ab", "b")],
+)
+def test_default_account(write, line, names, want):
+    """Where there is one account it is the default, unless the file says that there is none."""
+    tables = "".join(f'[accounts.{name}]\nhost = "h"\n' for name in names)
+    assert load(write(f"{line}\n{tables}")).default_account == want
 
 
 def test_search(tmp_path, monkeypatch, write):
@@ -141,6 +151,7 @@ WRONG = [
     ("timeout", ACCOUNT + "timeout = -1", "accounts.a.timeout: must be a number above 0"),
     ("timeout nan", ACCOUNT + "timeout = nan", "accounts.a.timeout: must be a number above 0"),
     ("no default", 'default_account = "b"', "default_account: there is no table [accounts.b]"),
+    ("two accounts", ACCOUNT + '[accounts.b]\nhost = "h"', "default_account: is missing"),
     ("user alone", ACCOUNT + 'user = "u"', "accounts.a.user: needs a password_command beside it"),
     ("secret alone", ACCOUNT + 'password_env = "X"', "password_env: needs a user beside it"),
     ("two secrets", ACCOUNT + 'user = "u"\npassword_env = "X"\nkeyring = true', "password_env too"),

@@ -85,7 +85,8 @@ class Config:
     Attributes:
         path: where it was read; None without a file.
         accounts: by name.
-        default_account: name of the one that is used unless told otherwise; "" for none.
+        default_account: name of the one that is used unless told otherwise; "" for none. Where
+            there is only one account, it need not be said.
         aliases: local name in lower case -> addresses, or other local names.
         default_recipient: gets the mail of local names that ``aliases`` does not have; or None.
         domain: completes local names; None: this machine's name.
@@ -179,7 +180,10 @@ def _parse(path: str, text: bytes, *, private: bool) -> Config:
             f"{path}: holds a password, and others than its owner may read it: chmod 600 it, or "
             "say password_command instead"
         )
-    default = table.get("default_account", values.text, "")
+    default = table.get("default_account", values.name, None)
+    if default is None and len(accounts) > 1:
+        raise table.error("default_account", 'is missing: one of the accounts, or "" for none')
+    default = next(iter(accounts), "") if default is None else default
     if default and default not in accounts:
         raise table.error("default_account", f"there is no table [accounts.{default}]")
     spool = Table(path, "spool", table.get("spool", values.table, {}))

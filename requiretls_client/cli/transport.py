@@ -14,12 +14,11 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from email import message_from_bytes
 from email.message import Message
-from email.policy import compat32
 from typing import TYPE_CHECKING
 
 from requiretls_client import connection, content, errors, syntax
+from requiretls_client.cli.compose import parsed
 from requiretls_client.cli.config import IMPLICIT_TLS_PORT, Account, Config
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.password import PasswordUnavailable, read
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     import ssl
 
     from requiretls_client.lookups import Lookups
-
-# The same bytes again: no folding, no ">From".
-_AS_IT_IS = compat32.clone(max_line_length=None, mangle_from_=False, linesep="\r\n")
 
 
 def transmit(job: Job, config: Config) -> DeliveryReport:
@@ -79,8 +75,8 @@ def _content(job: Job) -> Message | bytes:
     """
     if job.message.isascii():
         return job.message
-    parsed = message_from_bytes(job.message, policy=_AS_IT_IS)
-    return job.message if content.is_signed(parsed) else parsed
+    message = parsed(job.message)
+    return job.message if content.is_signed(message) else message
 
 
 # -- straight to the mail hosts ----------------------------------------------------------------
@@ -146,11 +142,16 @@ class _RelayRun(Run):
     def __init__(self, outgoing: Outgoing, mailboxes: list[str], job: Job) -> None:
         super().__init__(outgoing, mailboxes)
         self._mail = [f"RET={job.ret}"] if job.ret else []
-        self._mail += [f"ENVID={job.envelope_id}"] if job.envelope_id else []
+        self._mail += [f"ENVID={_xtext(job.envelope_id)}"] if job.envelope_id else []
         self._rcpt = [f"NOTIFY={job.notify}"] if job.notify else []
 
     def options(self, smtp: SMTP) -> tuple[Sequence[str], Sequence[str]]:
         return (self._mail, self._rcpt) if smtp.has_extn("dsn") else ((), ())
+
+
+def _xtext(text: str) -> str:
+    """Return text as the value of a DSN parameter (RFC 3461 s4)."""
+    return "".join(f"+{ord(each):02X}" if each in "+=" else each for each in text)
 
 
 class _Relay:

@@ -86,6 +86,11 @@ def text(value: Any) -> str:
     return found
 
 
+def name(value: Any) -> str:
+    """Check the name of a thing that may be none: an empty string."""
+    return "" if value == "" else text(value)
+
+
 def flag(value: Any) -> bool:
     """Check a truth value."""
     return bool(_kind(value, bool, what="true or false"))
@@ -168,7 +173,7 @@ def command(value: Any) -> str | tuple[str, ...]:
 
 def credential(value: Any) -> str:
     """Check the name of a systemd credential, which is a file name."""
-    name = text(value)
-    if "/" in name or name in (".", ".."):
+    found = text(value)
+    if "/" in found or found in (".", ".."):
         raise ValueError("is the name of a credential, and no path")
-    return name
+    return found
