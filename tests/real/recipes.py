@@ -47,6 +47,7 @@ def server_recipes(cache: Cache) -> dict[str, Recipe]:
         "postfix311": partial(_unpacked, cache, "forky", "postfix"),
         "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
         "smtp_server": partial(_smtp_server, cache),
+        "cron": partial(_files, cache, "cron"),
         "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
     }
 
@@ -85,6 +86,11 @@ def _unpacked(cache: Cache, suite: str, package: str, folder: Path) -> None:
     (root / "etc/resolv.conf").touch()  # the same
     (root / "etc/passwd").write_text(PASSWD)
     (root / "etc/group").write_text(GROUP)
+
+
+def _files(cache: Cache, package: str, folder: Path) -> None:
+    """Unpack a package whose programs start outside of a root folder: all it needs is there."""
+    debian.unpack(cache, folder, debian.own_suite(), package, alone=True).rename(folder / "files")
 
 
 def _smtp_server(cache: Cache, folder: Path) -> None:
