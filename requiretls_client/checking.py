@@ -84,16 +84,18 @@ def check_relay(
     context: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     timeout: float = DEFAULT_TIMEOUT,
+    implicit_tls: bool | None = None,
 ) -> CheckReport:
     """Find out whether a submission server takes mail with REQUIRETLS (RFC 8689 s4.3).
 
     Args:
         host: the server.
-        port: 465 means TLS at once, any other STARTTLS.
+        port: TCP port.
         lookups: with it the server's TLSA records are looked up, and bind its certificate.
         context: for TLS; None means certifi's roots.
         server_hostname: the name to verify, when it is not ``host``.
         timeout: seconds for each wait on a socket.
+        implicit_tls: TLS at once, not STARTTLS; None: on port 465 and on no other.
 
     Returns:
         The report. Trouble of any kind is in it, not an exception.
@@ -103,7 +105,7 @@ def check_relay(
     """
     syntax.check_connecting(port, timeout)
     cls: type[SMTP] = SMTP
-    if port == smtplib.SMTP_SSL_PORT:
+    if port == smtplib.SMTP_SSL_PORT if implicit_tls is None else implicit_tls:
         from requiretls_client.smtps import SMTP_SSL
 
         cls = SMTP_SSL

@@ -10,14 +10,16 @@ from __future__ import annotations
 import smtplib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from requiretls_client import content, errors, syntax
 from requiretls_client.outgoing import Outgoing
 from requiretls_client.replies import enhanced_status
-from requiretls_client.reports import Attempt, RecipientResult
+from requiretls_client.reports import Attempt, DeliveryReport, RecipientResult
 from requiretls_client.session import SMTP
 from requiretls_client.verdict import Verdict
+
+Results: TypeAlias = dict[str, RecipientResult]  # mailbox -> what became of it
 
 MAX_SESSIONS = 5  # hosts that get the message and say "later"; each got all of it, perhaps
 
@@ -68,7 +70,7 @@ class Run:
         self._walks: list[Walk] = []
         self._under_way: list[str] = []  # in a transaction of which nothing is known yet
 
-    def results(self, walks: Iterable[Walk]) -> dict[str, RecipientResult]:
+    def results(self, walks: Iterable[Walk]) -> Results:
         """Go from host to host until each mailbox has an outcome; return them."""
         sessions = 0
         for walk in walks:
@@ -99,7 +101,7 @@ class Run:
             said = replace(said, code=451, status="4.4.1")
         return said, verdict, host
 
-    def broken_off(self) -> dict[str, RecipientResult]:
+    def broken_off(self) -> Results:
         """Return what is known after an exception; of a transaction under way nobody can tell."""
         nothing = Verdict(False, self._outgoing.wish.require_tls, False, (), "", "none")
         text = "the delivery broke off with an unexpected error, see the log"
@@ -111,7 +113,7 @@ class Run:
                 self._outcomes.setdefault(mailbox, later)
         return self._results()
 
-    def _results(self) -> dict[str, RecipientResult]:
+    def _results(self) -> Results:
         tried = tuple(attempt for walk in self._walks for attempt in walk.attempts)
         return {who: _result(who, *each, tried) for who, each in self._outcomes.items()}
 
@@ -178,6 +180,16 @@ class Run:
         return smtp.sendmail(
             outgoing.sender, batch, outgoing.message, options, for_each, require_tls=strict
         )
+
+
+def report_of(outgoing: Outgoing, outcomes: Iterable[Results]) -> DeliveryReport:
+    """Return the results in the order and under the names that the caller gave."""
+    by_path = {path: result for outcome in outcomes for path, result in outcome.items()}
+    ordered = [
+        replace(by_path[outgoing.paths[address]], address=address)
+        for address in outgoing.recipients
+    ]
+    return DeliveryReport(outgoing.sender, outgoing.wish.require_tls, tuple(ordered))
 
 
 def _server(code: int, text: bytes | str) -> Said:

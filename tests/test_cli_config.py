@@ -68,7 +68,7 @@ def test_everything(write):
         path=path,
         accounts={
             "work": Account(
-                "work", "smtp.example.org", 465, "alerts@example.org", True, "alerts",
+                "work", "smtp.example.org", 465, True, "alerts@example.org", True, "alerts",
                 ("password_command", ("pass", "show", "smtp")), "/etc/ssl/our.pem",
                 "smtp.example.net", 20.0,
             ),
@@ -104,6 +104,16 @@ def test_default_account(write, line, names, want):
     """Where there is one account it is the default, unless the file says that there is none."""
     tables = "".join(f'[accounts.{name}]\nhost = "h"\n' for name in names)
     assert load(write(f"{line}\n{tables}")).default_account == want
+
+
+def test_implicit_tls(write):
+    """TLS at once goes with port 465, and with another one where the file says so."""
+    text = 'default_account = ""\n'
+    for name, lines in (("a", ""), ("b", "port = 465"), ("c", "port = 465\nimplicit_tls = false"),
+                        ("d", "port = 4650\nimplicit_tls = true")):  # fmt: skip
+        text += f'[accounts.{name}]\nhost = "h"\n{lines}\n'
+    accounts = load(write(text)).accounts
+    assert [accounts[name].implicit_tls for name in "abcd"] == [False, True, False, True]
 
 
 def test_search(tmp_path, monkeypatch, write):

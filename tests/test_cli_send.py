@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 import pytest
 from sending import MESSAGE, Machine
@@ -513,14 +512,14 @@ def test_callers(machine, relay, arguments, stdin, to):
     assert message.content.endswith(b"\r\n\r\n" + body)
 
 
-def test_modules(machine):
+def test_modules(machine, relay):
     """Through an account neither DNS nor HTTP is loaded: cron calls this every minute."""
-    code = (
-        "import sys\nsys.argv[1:] = ['--pretend', '-t']\n"
-        "from requiretls_client.cli.sendmail import main\nmain()\n"
-        "print(sorted({'dns', 'requests', 'cryptography', 'rich'} & set(sys.modules)))"
+    server = relay()
+    machine.relay(server)
+    done = machine.process(
+        "-t",
+        program="import sys\nfrom requiretls_client.cli.sendmail import main\nmain()\n"
+        "print(sorted({'dns', 'requests', 'sqlite3', 'cryptography', 'rich'} & set(sys.modules)))",
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=MESSAGE.encode(), capture_output=True, check=True
-    )  # fmt: skip
-    assert done.stdout.decode().endswith("[]\n")
+    assert (done.stdout, done.stderr) == (b"[]\n", b"")
+    assert len(server.ledger) == 1

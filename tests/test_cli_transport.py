@@ -71,10 +71,10 @@ def test_sent(relay, job, users):
     assert verbs(server)[-1] == "QUIT"
 
 
-def test_implicit_tls(relay, monkeypatch):
-    """Port 465 means TLS from the first octet."""
-    server, config = relay(login(), users={"alice": SECRET}, implicit_tls=True)
-    monkeypatch.setattr("requiretls_client.cli.transport.IMPLICIT_TLS_PORT", server.port)
+def test_implicit_tls(relay):
+    """TLS from the first octet, where the account says so."""
+    account = {"implicit_tls": True, **login()}
+    server, config = relay(account, users={"alice": SECRET}, implicit_tls=True)
     assert the_one(transmit(STRICT, config)).state == "delivered"
     assert "REQUIRETLS" in server.ledger[0].parameters
 

@@ -35,7 +35,8 @@ class Account:
     Attributes:
         name: of its table.
         host: name or address.
-        port: TCP port; 465 means TLS at once, any other STARTTLS (RFC 8314 s3.3).
+        port: TCP port.
+        implicit_tls: TLS at once, as on port 465 (RFC 8314 s3.3), and not by STARTTLS.
         from_addr: envelope sender, and From of messages that have none; None: whoever runs us.
         require_tls: every message through it asks for RFC 8689.
         user: name to log in with; None: no login.
@@ -48,6 +49,7 @@ class Account:
     name: str
     host: str
     port: int = 587
+    implicit_tls: bool = False
     from_addr: str | None = None
     require_tls: bool = False
     user: str | None = None
@@ -139,7 +141,7 @@ def load(path: str | None = None) -> Config:
             mode, text = os.fstat(file.fileno()).st_mode, file.read()
     except OSError as error:
         raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from None
-    return _parse(shown, text, private=not mode & (stat.S_IRWXG | stat.S_IRWXO))
+    return parse(shown, text, private=not mode & (stat.S_IRWXG | stat.S_IRWXO))
 
 
 def user_file() -> Path:
@@ -153,13 +155,16 @@ def _search() -> Path | None:
     return next((each for each in (user_file(), SYSTEM) if os.path.lexists(each)), None)
 
 
-def _parse(path: str, text: bytes, *, private: bool) -> Config:
-    """Make the record of a file.
+def parse(path: str, text: bytes, *, private: bool) -> Config:
+    """Return what a file says.
 
     Args:
         path: for errors.
         text: what the file holds.
         private: whether only its owner may read it.
+
+    Raises:
+        ConfigError: it cannot be understood, or it holds a password and others may read it.
     """
     import tomllib
 
@@ -224,10 +229,12 @@ def _account(table: Table, name: str, require_tls: bool) -> Account:
         raise table.error(have, f"needs {need} beside it")
     if "host" not in table.raw:
         raise table.error("host", "is missing: the name of the submission server")
+    port = table.get("port", values.port, 587)
     account = Account(
         name=name,
         host=table.get("host", values.host, ""),
-        port=table.get("port", values.port, 587),
+        port=port,
+        implicit_tls=table.get("implicit_tls", values.flag, port == IMPLICIT_TLS_PORT),
         from_addr=table.get("from", values.address, None),
         require_tls=table.get("require_tls", values.flag, require_tls),
         user=user,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from requiretls_client import syntax
 from requiretls_client.cli import fields
-from requiretls_client.cli.config import IMPLICIT_TLS_PORT, Config
+from requiretls_client.cli.config import Config
 from requiretls_client.cli.job import Job
 
 
@@ -40,7 +40,7 @@ def _settings(job: Job, config: Config, folder: Path | None) -> Iterator[tuple[s
     yield "configuration", config.path or "none"
     if job.account:
         account = config.account(job.account)
-        how = "TLS at once" if account.port == IMPLICIT_TLS_PORT else "STARTTLS"
+        how = "TLS at once" if account.implicit_tls else "STARTTLS"
         yield "account", f"{account.name} ({account.host}:{account.port}, {how})"
         if account.server_hostname:
             yield "name verified", account.server_hostname

@@ -11,6 +11,7 @@ that cannot be read. Nothing is ever sent with less than the job asks for.
 
 from __future__ import annotations
 
+import functools
 import smtplib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -19,17 +20,16 @@ from typing import TYPE_CHECKING
 
 from requiretls_client import connection, content, errors, syntax
 from requiretls_client.cli.compose import parsed
-from requiretls_client.cli.config import IMPLICIT_TLS_PORT, Account, Config
+from requiretls_client.cli.config import Account, Config, LookupSettings
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.password import PasswordUnavailable, read
 from requiretls_client.cli.values import ConfigError
-from requiretls_client.delivery import deliver, report_of
 from requiretls_client.mxwalk import unreachable
 from requiretls_client.outgoing import Outgoing, prepare
 from requiretls_client.path import Wish, refuse
 from requiretls_client.reports import Attempt, DeliveryReport, RecipientResult
 from requiretls_client.session import SMTP
-from requiretls_client.transaction import Run
+from requiretls_client.transaction import Run, report_of
 from requiretls_client.verdict import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def _content(job: Job) -> Message | bytes:
 
 
 def _straight(job: Job, config: Config) -> DeliveryReport:
+    from requiretls_client.delivery import deliver  # with DNS and HTTP, which accounts do not need
+
     try:
         return deliver(
             _content(job),
@@ -90,7 +92,7 @@ def _straight(job: Job, config: Config) -> DeliveryReport:
             job.recipients,
             require_tls=job.require_tls,
             tls_optional=job.tls_optional,
-            lookups=_lookups(config),
+            lookups=_configured(config),
             port=config.lookups.port,
         )
     except errors.DeliveryFailed as error:
@@ -99,24 +101,28 @@ def _straight(job: Job, config: Config) -> DeliveryReport:
         return error.report
 
 
-def _lookups(config: Config) -> Lookups:
-    """Make the look-ups that the configuration asks for.
+def _configured(config: Config) -> Lookups:
+    """Return the look-ups that the configuration asks for.
 
     Raises:
         ConfigError: a file or name server that cannot be used.
     """
+    try:
+        return _lookups(config.lookups)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{config.path or 'the system'}: [lookups]: {error}") from None
+
+
+@functools.lru_cache(maxsize=1)  # a flush sends many messages, each domain in a thread of its own
+def _lookups(settings: LookupSettings) -> Lookups:
     from requiretls_client.lookups import Lookups
     from requiretls_client.resolver import Resolver
 
-    settings = config.lookups
-    try:
-        return Lookups(
-            Resolver(settings.nameservers, settings.nameserver_port, settings.trust_ad),
-            trust=settings.ca_file or "certifi",
-            allow_private=settings.allow_private,
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{config.path or 'the system'}: [lookups]: {error}") from None
+    return Lookups(
+        Resolver(settings.nameservers, settings.nameserver_port, settings.trust_ad),
+        trust=settings.ca_file or "certifi",
+        allow_private=settings.allow_private,
+    )
 
 
 # -- through an account ------------------------------------------------------------------------
@@ -194,7 +200,7 @@ class _Relay:
         """Return a session that is not connected yet."""
         account = self._account
         cls: type[SMTP] = SMTP
-        if account.port == IMPLICIT_TLS_PORT:
+        if account.implicit_tls:
             from requiretls_client.smtps import SMTP_SSL
 
             cls = SMTP_SSL
