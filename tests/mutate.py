@@ -18,6 +18,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutate_spool
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 120  # a mutant that hangs has been missed too
 
@@ -796,7 +798,8 @@ OF_DOMAINS = {"route", "path", "dane", "lookups", "transaction", "mxwalk", "cont
 
 def main(names: list[str]) -> int:
     """Try the mutations of these names, or all; return the exit status."""
-    chosen = [row for row in MUTATIONS if not names or row[0] in names]
+    every = [*MUTATIONS, *mutate_spool.MUTATIONS]
+    chosen = [row for row in every if not names or row[0] in names]
     rows = [("nothing", "policy", "", ""), *chosen]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda row: try_out(*row), rows))
@@ -822,7 +825,7 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
             return ""
         path.write_text(source.replace(old, new) if old else source)
         suites = [*DOMAINS, *SUITES] if module in OF_DOMAINS else [*SUITES, *DOMAINS]
-        failed = failures(copy, suites)
+        failed = failures(copy, mutate_spool.SUITES if module in mutate_spool.MODULES else suites)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
     return failed
 
