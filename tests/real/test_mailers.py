@@ -97,7 +97,8 @@ def git(mailers, sendmail, token, to):
     patch = sendmail.parent / "0001-x.patch"
     patch.write_text(PATCH.format(token=token) + "canary schön\n")
     mailers.perl(
-        "usr/lib/git-core/git-send-email", "--quiet", "--confirm=never", "--8bit-encoding=UTF-8",
+        "usr/lib/git-core/git-send-email", "--quiet", "--confirm=never", "--suppress-cc=all",
+        "--8bit-encoding=UTF-8",
         "--from=alice@example.org", f"--to={to}", f"--sendmail-cmd={sendmail}", patch,
         GIT_AUTHOR_NAME="Alice", GIT_AUTHOR_EMAIL="alice@example.org",
         GIT_COMMITTER_NAME="Alice", GIT_COMMITTER_EMAIL="alice@example.org",
