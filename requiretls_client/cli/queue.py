@@ -63,11 +63,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _do(spool: Spool, options: argparse.Namespace, times: Schedule) -> int:
-    if options.show:
+    if options.show is not None:
         return _show(spool, options.show, times, as_json=options.json)
-    if options.remove:
+    if options.remove is not None:
         return _remove(spool, options.remove)
-    if options.retry:
+    if options.retry is not None:
         return _retry(spool, options.retry)
     places = (FAILED,) if options.failed else (QUEUE, FAILED)
     return list_queue(spool, times, places=places, as_json=options.json)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from requiretls_client.verdict import Finding, Verdict
 
 FORMAT = 1
 _DIGEST = 32  # hexadecimal digits: against accidents, not against whoever may write the file
+# A note, wherever it begins: the line feed before it may be what is damaged.
+_SEALED = re.compile(rb"(?=([0-9a-f]{32} [^\n]*)\n)")
 
 Event = dict[str, Any]
 
@@ -163,8 +166,9 @@ def read_notes(data: bytes) -> tuple[list[Event], int]:
             break
         events.append(event)
         end = stop + 1
-    if any(unseal(line) is not None for line in data[end:].split(b"\n")):
-        raise DamagedError("one of its notes is damaged")
+    for found in _SEALED.finditer(data, end):
+        if unseal(found[1]) is not None:
+            raise DamagedError("one of its notes is damaged")
     return events, end
 
 

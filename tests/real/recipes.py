@@ -51,6 +51,7 @@ def server_recipes(cache: Cache) -> dict[str, Recipe]:
         "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
         "mailers": partial(_unpacked, cache, "bookworm", MAILERS),
         "smtp_server": partial(_smtp_server, cache),
+        "cron": partial(_files, cache, "cron"),
         "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
     }
 
@@ -89,6 +90,11 @@ def _unpacked(cache: Cache, suite: str, package: str, folder: Path) -> None:
     (root / "etc/resolv.conf").touch()  # the same
     (root / "etc/passwd").write_text(PASSWD)
     (root / "etc/group").write_text(GROUP)
+
+
+def _files(cache: Cache, package: str, folder: Path) -> None:
+    """Unpack a package whose programs start outside of a root folder: all it needs is there."""
+    debian.unpack(cache, folder, debian.own_suite(), package, alone=True).rename(folder / "files")
 
 
 def _smtp_server(cache: Cache, folder: Path) -> None:
