@@ -151,8 +151,12 @@ def user_file() -> Path:
 
 
 def _search() -> Path | None:
+    try:
+        places = [user_file(), SYSTEM]
+    except RuntimeError:  # a user without a home
+        places = [SYSTEM]
     # lexists: what is there and cannot be read is an error, and not as if it were absent.
-    return next((each for each in (user_file(), SYSTEM) if os.path.lexists(each)), None)
+    return next((each for each in places if os.path.lexists(each)), None)
 
 
 def parse(path: str, text: bytes, *, private: bool) -> Config:
