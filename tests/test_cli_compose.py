@@ -167,6 +167,14 @@ def test_signed(raw):
     assert compose(short, ORIGIN).endswith(short[short.index(b"\n\n") :].replace(b"\n", b"\r\n"))
 
 
+def test_dkim_header():
+    """What a DKIM signature may cover is neither labelled nor encoded."""
+    given = "DKIM-Signature: v=1\r\nSubject: schön\r\n".encode()
+    made = compose(given + "\r\nschön\r\n".encode(), ORIGIN)
+    assert made.startswith(given)
+    assert b"Content-Type" not in made
+
+
 def test_nul_in_a_part():
     """NUL is encoded in the part that has it."""
     raw = b'Content-Type: multipart/mixed; boundary="b"\n\n--b\n\na\0b\n--b\n\nclean\n--b--\n'
