@@ -18,6 +18,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutate_send
+import mutate_spool
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 120  # a mutant that hangs has been missed too
 
@@ -778,127 +781,6 @@ MUTATIONS = [
         '        if field is not None and not found and not _NOBODY.fullmatch(str(field)):',
         '        if False:',
     ),
-    # -- the command line: sending
-    (
-        'account-verified-tls', 'cli/transport',
-        '        if not smtp._in_tls() and (',
-        '        if False and (',
-    ),
-    (
-        'account-judged-before-login', 'cli/transport',
-        '        if verdict.allowed and account.user:',
-        '        if account.user:',
-    ),
-    (
-        'account-judged', 'cli/transport',
-        '        if verdict.allowed:\n            yield smtp',
-        '        if True:\n            yield smtp',
-    ),
-    (
-        'account-ehlo-inside-tls', 'cli/transport',
-        '            smtp.ehlo_or_helo_if_needed()  # what was said before TLS does not count',
-        '            pass',
-    ),
-    (
-        'gone-account-is-not-straight', 'cli/transport',
-        '        if job.account:\n',
-        '        if job.account in config.accounts:\n',
-    ),
-    (
-        'signed-as-it-is', 'cli/transport',
-        'return job.message if content.is_signed(message) else message',
-        'return message',
-    ),
-    (
-        'dsn-only-where-offered', 'cli/transport',
-        'if smtp.has_extn("dsn") else ((), ())',
-        'if True else ((), ())',
-    ),
-    (
-        'options-before-recipients', 'cli/send_options',
-        '            if each.startswith("-"):\n                shown',
-        '            if False:\n                shown',
-    ),
-    (
-        'no-requiretls-by-mistake', 'cli/send_options',
-        '    if value.strip().lower() not in ("yes", "no"):',
-        '    if False:',
-    ),
-    (
-        'no-full-report', 'cli/send_options',
-        '    if options.require_tls and options.ret == "FULL":',
-        '    if False:',
-    ),
-    (
-        'no-full-report-by-configuration', 'cli/submission',
-        '    if required and options.ret == "FULL":',
-        '    if False:',
-    ),
-    (
-        'configuration-requires', 'cli/submission',
-        '    required = options.require_tls or (',
-        '    required = options.require_tls or False and (',
-    ),
-    (
-        'bcc-hidden', 'cli/compose',
-        '_HIDDEN = ("bcc", "resent-bcc", "return-path")',
-        '_HIDDEN = ("resent-bcc", "return-path")',
-    ),
-    (
-        'dkim-untouched', 'cli/compose',
-        '    signed = any(each.key == _SIGNATURE for each in given)',
-        '    signed = False',
-    ),
-    (
-        'nul-encoded', 'cli/compose',
-        '    if b"\\0" in body or (',
-        '    if (',
-    ),
-    (
-        'nobody-is-dropped-from-to', 'cli/fields',
-        '    if not found and not _NOBODY.fullmatch(given.text):',
-        '    if False:',
-    ),
-    (
-        'unknown-keys', 'cli/values',
-        '            if key not in self._asked:',
-        '            if False:',
-    ),
-    (
-        'private-password', 'cli/config',
-        '    if not private and any(',
-        '    if False and any(',
-    ),
-    (
-        'password-command-status', 'cli/password',
-        '    if done.returncode != 0:',
-        '    if False:',
-    ),
-    (
-        'foreign-server-needs-proof', 'cli/discovery',
-        'answer.status == "secure" or ',
-        'True or ',
-    ),
-    (
-        'not-only-the-end-of-a-name', 'cli/discovery',
-        'f".{each.target}".endswith(f".{domain}")',
-        'each.target.endswith(domain)',
-    ),
-    (
-        'spool-before-attempt', 'cli/send',
-        '        if not options.keep:',
-        '        if True:',
-    ),
-    (
-        'nothing-unreadable-is-lost', 'cli/send',
-        '        if raw.strip() and options.keep and not options.pretend:',
-        '        if False:',
-    ),
-    (
-        'never-overwritten', 'cli/config_text',
-        '            os.link(new, path)',
-        '            os.replace(new, path)',
-    ),
 ]  # fmt: skip
 
 SUITES = [
@@ -912,17 +794,13 @@ DOMAINS = [
     "test_route", "test_path", "test_dane", "test_delivery", "test_optional", "test_to_domain",
     "test_named", "test_checking", "test_outcomes", "test_outgoing", "test_lookups",
 ]  # fmt: skip
-# Of the command line: nothing else is run for them.
-CLI = [
-    "test_cli_transport", "test_cli_send_options", "test_cli_compose", "test_cli_config",
-    "test_cli_init", "test_cli_send",
-]  # fmt: skip
 OF_DOMAINS = {"route", "path", "dane", "lookups", "transaction", "mxwalk", "content", "header"}
 
 
 def main(names: list[str]) -> int:
     """Try the mutations of these names, or all; return the exit status."""
-    chosen = [row for row in MUTATIONS if not names or row[0] in names]
+    every = [*MUTATIONS, *mutate_spool.MUTATIONS, *mutate_send.MUTATIONS]
+    chosen = [row for row in every if not names or row[0] in names]
     rows = [("nothing", "policy", "", ""), *chosen]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda row: try_out(*row), rows))
@@ -948,7 +826,8 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
             return ""
         path.write_text(source.replace(old, new) if old else source)
         suites = [*DOMAINS, *SUITES] if module in OF_DOMAINS else [*SUITES, *DOMAINS]
-        suites = CLI if module.startswith("cli/") else suites
+        for part in (mutate_spool, mutate_send):
+            suites = part.SUITES if module in part.MODULES else suites
         failed = failures(copy, suites)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
     return failed

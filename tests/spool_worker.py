@@ -212,7 +212,7 @@ def child(task, settings, pipe) -> None:
     entry.Entry.note = noted
     config = Config(
         accounts={each["name"]: Account(**each) for each in settings["accounts"]},
-        lookups=LookupSettings(**settings["lookups"]),
+        lookups=LookupSettings(**{**settings["lookups"], "nameservers": ("127.0.0.1",)}),
     )
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:

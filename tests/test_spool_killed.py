@@ -49,7 +49,7 @@ class Rig:
                 )
             ],
             "lookups": {
-                "nameservers": ["127.0.0.1"], "nameserver_port": names.port, "trust_ad": True,
+                "nameserver_port": names.port, "trust_ad": True,
                 "ca_file": str(folder / "ca.pem"), "allow_private": True, "port": self.net.port,
             },
         }  # fmt: skip

@@ -12,7 +12,7 @@ from requiretls_client.cli import progress, queue_text
 from requiretls_client.cli.entry import Glimpse
 from requiretls_client.cli.record import DamagedError
 from requiretls_client.cli.schedule import DAY, Schedule
-from requiretls_client.cli.spool import FAILED, ID, QUEUE, Spool, open_spool
+from requiretls_client.cli.spool import FAILED, QUEUE, Spool, open_spool
 from requiretls_client.cli.spool_files import SpoolError
 
 OK, NO_MESSAGE, TROUBLE, BUSY, CONFIG = 0, 66, 74, 75, 78
@@ -135,9 +135,7 @@ def _as_dict(name: str, found: Glimpse | str, times: Schedule) -> dict[str, obje
 
 
 def _place(spool: Spool, name: str) -> str | None:
-    """Return where a message is; None if there is none of this name."""
-    if not ID.fullmatch(name):  # never a path that leads elsewhere
-        return None
+    """Return where a message is; None if none has this name: a path never leads elsewhere."""
     return next((place for place in (QUEUE, FAILED) if name in spool.names(place)), None)
 
 
