@@ -826,8 +826,8 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
             return ""
         path.write_text(source.replace(old, new) if old else source)
         suites = [*DOMAINS, *SUITES] if module in OF_DOMAINS else [*SUITES, *DOMAINS]
-        for part in (mutate_spool, mutate_send):
-            suites = part.SUITES if module in part.MODULES else suites
+        for own in (mutate_spool, mutate_send):
+            suites = own.SUITES if module in own.MODULES else suites
         failed = failures(copy, suites)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
     return failed
