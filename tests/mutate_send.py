@@ -90,8 +90,8 @@ MUTATIONS = [
     ),
     (
         'private-password', 'cli/config',
-        '    if not private and any(',
-        '    if False and any(',
+        '    if not private and any(_has',
+        '    if False and any(_has',
     ),
     (
         'password-command-status', 'cli/password',

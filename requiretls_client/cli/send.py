@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from requiretls_client import syntax
 from requiretls_client.cli import exit_status, send_options
+from requiretls_client.cli.people import UnknownPerson
 from requiretls_client.cli.send_options import Options, UsageError
 from requiretls_client.cli.values import ConfigError
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from requiretls_client.cli.config import Config
     from requiretls_client.cli.job import Job
     from requiretls_client.reports import DeliveryReport
+
+
+_STATUSES: tuple[tuple[type[ValueError], int], ...] = (
+    (ConfigError, exit_status.CONFIG),
+    (UsageError, exit_status.USAGE),
+    (UnknownPerson, exit_status.NO_USER),
+    (ValueError, exit_status.BAD_MESSAGE),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +97,6 @@ class Program:
         """Read a message, and do what can be done for it."""
         from requiretls_client.cli import submission
         from requiretls_client.cli.config import Config, load
-        from requiretls_client.cli.people import UnknownPerson
 
         if sys.stdin is None:  # it is closed
             return self._complain("there is no standard input", exit_status.IO_ERROR)
@@ -102,14 +110,9 @@ class Program:
             if not raw.strip():
                 return self._complain("standard input is empty", exit_status.BAD_MESSAGE)
             job, notes = submission.make_job(options, config, raw)
-        except ConfigError as error:
-            return self._bury(raw, config, str(error), exit_status.CONFIG, options)
-        except UsageError as error:
-            return self._bury(raw, config, str(error), exit_status.USAGE, options)
-        except UnknownPerson as error:
-            return self._bury(raw, config, str(error), exit_status.NO_USER, options)
         except ValueError as error:
-            return self._bury(raw, config, str(error), exit_status.BAD_MESSAGE, options)
+            status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+            return self._bury(raw, config, str(error), status, options)
         for note in notes:
             self._complain(note, exit_status.OK)
         if options.pretend:
