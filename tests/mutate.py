@@ -18,6 +18,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutate_send
 import mutate_spool
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -798,7 +799,7 @@ OF_DOMAINS = {"route", "path", "dane", "lookups", "transaction", "mxwalk", "cont
 
 def main(names: list[str]) -> int:
     """Try the mutations of these names, or all; return the exit status."""
-    every = [*MUTATIONS, *mutate_spool.MUTATIONS]
+    every = [*MUTATIONS, *mutate_spool.MUTATIONS, *mutate_send.MUTATIONS]
     chosen = [row for row in every if not names or row[0] in names]
     rows = [("nothing", "policy", "", ""), *chosen]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -825,7 +826,9 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
             return ""
         path.write_text(source.replace(old, new) if old else source)
         suites = [*DOMAINS, *SUITES] if module in OF_DOMAINS else [*SUITES, *DOMAINS]
-        failed = failures(copy, mutate_spool.SUITES if module in mutate_spool.MODULES else suites)
+        for own in (mutate_spool, mutate_send):
+            suites = own.SUITES if module in own.MODULES else suites
+        failed = failures(copy, suites)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
     return failed
 

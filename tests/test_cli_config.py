@@ -176,6 +176,8 @@ WRONG = [
     ("domain", 'domain = "192.0.2.1"', "domain: it is an address without brackets"),
     ("deadline", "[spool]\ndeadline = 0", "spool.deadline: must be a number above 0"),
     ("nameserver", '[lookups]\nnameservers = ["ns.example"]', "does not appear to be an IPv4"),
+    ("relative", ACCOUNT + 'ca_file = "ca.pem"', "accounts.a.ca_file: must be an absolute path"),
+    ("relative spool", '[spool]\nfolder = "spool"', "spool.folder: must be an absolute path"),
     ("no nameserver", "[lookups]\nnameservers = []", "lookups.nameservers: is empty"),
 ]  # fmt: skip
 

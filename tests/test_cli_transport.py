@@ -235,6 +235,16 @@ def test_8bit(relay, offer):
         assert read.replace(b"\r\n", b"\n").decode() == "From schön\nFrom here\n"
 
 
+def test_signed_8bit(relay):
+    """A signed message goes octet by octet, even where its MIME is not as ours would be."""
+    server, config = relay()
+    message = b"DKIM-Signature: v=1\r\nMIME-Version: 1.0\r\n"
+    message += b'Content-Type: multipart/mixed; boundary="b"\r\n' + MESSAGE
+    message += "--b\r\n\r\nschön, and no end\r\n".encode()
+    assert the_one(transmit(replace(JOB, message=message), config)).state == "delivered"
+    assert server.ledger[0].content == message
+
+
 @pytest.mark.parametrize("offer", [(*WITHOUT, "DSN"), WITHOUT], ids=["DSN", "none"])
 def test_dsn_parameters(relay, offer):
     """NOTIFY, RET and ENVID go to a server that offers DSN (RFC 3461), and to no other."""

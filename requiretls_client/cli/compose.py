@@ -21,7 +21,7 @@ What is added or changed:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
@@ -63,21 +63,19 @@ class Origin:
     cron: bool = False
 
 
-def recipients(raw: bytes) -> list[str]:
+def recipients(given: Iterable[Field]) -> list[str]:
     """Return those whom the header names: of To, Cc and Bcc, or of their Resent- forms.
 
     Raises:
         ValueError: a field that is not empty and names nobody.
     """
-    given, _ = header_fields.split(raw)
     readers = [each for each in given if each.key in READERS]
     resent = [each for each in readers if each.key.startswith("resent-")]
     return [address for each in resent or readers for _, address in header_fields.addresses(each)]
 
 
-def author(raw: bytes) -> str | None:
+def author(given: Sequence[Field]) -> str | None:
     """Return the address of Sender or From, if it is one with a domain."""
-    given, _ = header_fields.split(raw)
     for name in ("sender", "from"):
         for each in given:
             if each.key == name:
@@ -86,17 +84,17 @@ def author(raw: bytes) -> str | None:
     return None
 
 
-def compose(raw: bytes, origin: Origin) -> bytes:
+def compose(given: Sequence[Field], body: bytes, origin: Origin) -> bytes:
     """Return a message as it leaves, without the field that ``tls_optional`` adds.
 
     Args:
-        raw: as it was piped in.
+        given: its header.
+        body: the rest.
         origin: who, where and when.
 
     Raises:
         ValueError: it cannot be sent.
     """
-    given, body = header_fields.split(raw)
     signed = any(each.key == _SIGNATURE for each in given)
     made = [_completed(each, origin) for each in given if each.key not in _HIDDEN]
     made += _missing(made, origin)

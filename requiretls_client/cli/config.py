@@ -151,8 +151,12 @@ def user_file() -> Path:
 
 
 def _search() -> Path | None:
+    try:
+        places = [user_file(), SYSTEM]
+    except RuntimeError:  # a user without a home
+        places = [SYSTEM]
     # lexists: what is there and cannot be read is an error, and not as if it were absent.
-    return next((each for each in (user_file(), SYSTEM) if os.path.lexists(each)), None)
+    return next((each for each in places if os.path.lexists(each)), None)
 
 
 def parse(path: str, text: bytes, *, private: bool) -> Config:
@@ -178,24 +182,16 @@ def parse(path: str, text: bytes, *, private: bool) -> Config:
         name: _account(Table(path, f"accounts.{name}", each), name, require_tls)
         for name, each in table.get("accounts", values.table, {}).items()
     }
-    if not private and any(
-        each.secret and each.secret[0] == "password" for each in accounts.values()
-    ):
+    if not private and any(_has_password(each) for each in accounts.values()):
         raise ConfigError(
             f"{path}: holds a password, and others than its owner may read it: chmod 600 it, or "
             "say password_command instead"
         )
-    default = table.get("default_account", values.name, None)
-    if default is None and len(accounts) > 1:
-        raise table.error("default_account", 'is missing: one of the accounts, or "" for none')
-    default = next(iter(accounts), "") if default is None else default
-    if default and default not in accounts:
-        raise table.error("default_account", f"there is no table [accounts.{default}]")
     spool = Table(path, "spool", table.get("spool", values.table, {}))
     config = Config(
         path=path,
         accounts=accounts,
-        default_account=default,
+        default_account=_default_account(table, accounts),
         aliases=_aliases(Table(path, "aliases", table.get("aliases", values.table, {}))),
         default_recipient=table.get("default_recipient", values.address, None),
         domain=table.get("domain", values.domain, None),
@@ -207,6 +203,22 @@ def parse(path: str, text: bytes, *, private: bool) -> Config:
     spool.refuse_others()
     table.refuse_others()
     return config
+
+
+def _has_password(account: Account) -> bool:
+    return account.secret is not None and account.secret[0] == "password"
+
+
+def _default_account(table: Table, accounts: Mapping[str, Account]) -> str:
+    """Return the account to use: the only one, if nothing else is said."""
+    default: str | None = table.get("default_account", values.name, None)
+    if default is None and len(accounts) > 1:
+        raise table.error("default_account", 'is missing: one of the accounts, or "" for none')
+    if default is None:
+        return next(iter(accounts), "")
+    if default and default not in accounts:
+        raise table.error("default_account", f"there is no table [accounts.{default}]")
+    return default
 
 
 _SECRETS = {

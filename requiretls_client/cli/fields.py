@@ -16,7 +16,6 @@ from email.utils import formataddr, getaddresses
 from requiretls_client import content
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*(?:\r\n|\Z)")
-_EOL = re.compile(rb"\r\n?|\n")
 _MBOX = re.compile(rb"From [^\r\n]*(?:\r\n|\Z)")
 _NOBODY = re.compile(r"[\s,]*(?:[^:;@<>]*:[\s,]*;[\s,]*)*")  # nothing, or groups without members
 
@@ -56,7 +55,7 @@ def split(raw: bytes) -> tuple[list[Field], bytes]:
     The header ends at a blank line, or where a line is no field: text without a header is all
     body. An mbox line before it is dropped.
     """
-    raw = _EOL.sub(b"\r\n", raw)
+    raw = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
     mbox = _MBOX.match(raw)
     at = mbox.end() if mbox else 0
     fields = []

@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from requiretls_client import syntax
 from requiretls_client.cli import exit_status, send_options
+from requiretls_client.cli.people import UnknownPerson
 from requiretls_client.cli.send_options import Options, UsageError
 from requiretls_client.cli.values import ConfigError
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from requiretls_client.cli.config import Config
     from requiretls_client.cli.job import Job
     from requiretls_client.reports import DeliveryReport
+
+
+_STATUSES: tuple[tuple[type[ValueError], int], ...] = (
+    (ConfigError, exit_status.CONFIG),
+    (UsageError, exit_status.USAGE),
+    (UnknownPerson, exit_status.NO_USER),
+    (ValueError, exit_status.BAD_MESSAGE),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +97,6 @@ class Program:
         """Read a message, and do what can be done for it."""
         from requiretls_client.cli import submission
         from requiretls_client.cli.config import Config, load
-        from requiretls_client.cli.people import UnknownPerson
 
         if sys.stdin is None:  # it is closed
             return self._complain("there is no standard input", exit_status.IO_ERROR)
@@ -102,33 +110,40 @@ class Program:
             if not raw.strip():
                 return self._complain("standard input is empty", exit_status.BAD_MESSAGE)
             job, notes = submission.make_job(options, config, raw)
-        except ConfigError as error:
-            return self._bury(raw, config, str(error), exit_status.CONFIG, options)
-        except UsageError as error:
-            return self._bury(raw, config, str(error), exit_status.USAGE, options)
-        except UnknownPerson as error:
-            return self._bury(raw, config, str(error), exit_status.NO_USER, options)
         except ValueError as error:
-            return self._bury(raw, config, str(error), exit_status.BAD_MESSAGE, options)
+            status = next(status for kind, status in _STATUSES if isinstance(error, kind))
+            return self._bury(raw, config, str(error), status, options)
         for note in notes:
             self._complain(note, exit_status.OK)
         if options.pretend:
-            from requiretls_client.cli import pretend
-
-            print(pretend.text(job, config, _folder(config) if options.keep else None), end="")
-            return exit_status.OK
+            return self._pretend(job, config, options)
         if not options.keep:
             return self._once(job, config, options)
         return self._through_spool(job, config, options)
 
+    def _pretend(self, job: Job, config: Config, options: Options) -> int:
+        """Show what would be done."""
+        from requiretls_client.cli import pretend
+        from requiretls_client.cli.spool import open_spool
+        from requiretls_client.cli.spool_files import SpoolError
+
+        folder = None
+        try:
+            folder = open_spool(config.spool_folder).folder if options.keep else None
+        except SpoolError as error:
+            self._complain(str(error), exit_status.OK)
+        print(pretend.text(job, config, folder), end="")
+        return exit_status.OK
+
     def _bury(self, raw: bytes, config: Config, why: str, status: int, options: Options) -> int:
         """Keep what cannot become a message; return the status that was to be."""
         from requiretls_client.cli import dead_letter
+        from requiretls_client.cli.spool import open_spool
 
         self._complain(why, status)
         if raw.strip() and options.keep and not options.pretend:
             try:
-                path = dead_letter.keep(raw, why, _folder(config))
+                path = dead_letter.keep(raw, why, open_spool(config.spool_folder).folder)
             except OSError as error:
                 self._complain(f"{error}; nothing is kept", status)
             else:
@@ -139,23 +154,23 @@ class Program:
         """Keep the message, then try it."""
         from requiretls_client.cli.attempt import attempt
         from requiretls_client.cli.schedule import DAY, Schedule
-        from requiretls_client.cli.spool import Spool
+        from requiretls_client.cli.spool import open_spool
         from requiretls_client.cli.spool_files import SpoolError
         from requiretls_client.cli.transport import transmit
 
-        with Spool(_folder(config)) as spool:
+        times = Schedule(deadline=config.spool_deadline * DAY)
+        with ExitStack() as stack:
             try:
-                entry = spool.add(job, report=options.errors in "mew")
+                spool = stack.enter_context(open_spool(config.spool_folder))
+                entry = stack.enter_context(spool.add(job, report=options.errors in "mew"))
             except SpoolError as error:
                 self._complain(str(error), exit_status.NO_SPOOL)
                 return self._once(job, config, options, otherwise=exit_status.NO_SPOOL)
-            with entry:
-                times = Schedule(deadline=config.spool_deadline * DAY)
-                try:
-                    outcome = attempt(spool, entry, partial(transmit, config=config), times)
-                except SpoolError as error:
-                    self._complain(f"{error}; the message waits in the spool", exit_status.LATER)
-                    return exit_status.OK if self.sendmail else exit_status.LATER
+            try:
+                outcome = attempt(spool, entry, partial(transmit, config=config), times)
+            except SpoolError as error:
+                self._complain(f"{error}; the message waits in the spool", exit_status.LATER)
+                return exit_status.OK if self.sendmail else exit_status.LATER
         return self._tell(outcome, options)
 
     def _tell(self, outcome: Outcome, options: Options) -> int:
@@ -197,13 +212,6 @@ class Program:
         """Say a sentence on standard error, where there is one; return the status."""
         print(f"{self.name}: {syntax.printable(text, 1000)}", file=sys.stderr)
         return status
-
-
-def _folder(config: Config) -> Path:
-    """Return where the spool is."""
-    from requiretls_client.cli.spool import default_folder
-
-    return Path(config.spool_folder) if config.spool_folder else default_folder()
 
 
 def _arguments(module: object, options: Options, *more: str) -> argparse.Namespace:

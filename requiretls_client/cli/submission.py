@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from requiretls_client import header, syntax
-from requiretls_client.cli import compose
+from requiretls_client.cli import compose, fields
 from requiretls_client.cli.config import Account, Config
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.people import People
@@ -86,23 +86,16 @@ def make_job(options: Options, config: Config, raw: bytes) -> tuple[Job, list[st
         ValueError: the message cannot be sent.
     """
     machine = this_machine(config)
-    author = compose.author(raw)
+    given, body = fields.split(raw)
+    author = compose.author(given)
     account = _account(options, config, options.sender or author)
     sender = _sender(options, account, machine, author)
-    names = [*options.recipients, *(compose.recipients(raw) if options.from_header else ())]
+    names = [*options.recipients, *(compose.recipients(given) if options.from_header else ())]
     if not names:
         where = "in To, Cc and Bcc" if options.from_header else "on the command line; -t reads them"
         raise UsageError(f"there is no recipient {where}")
     people = People(config.aliases, config.default_recipient, config.domain, machine.names)
-    origin = compose.Origin(
-        author=sender or (account and account.from_addr) or f"{machine.user}@{machine.domain}",
-        full_name=options.full_name,
-        domain=machine.domain,
-        now=datetime.now().astimezone(),
-        unique=f"{datetime.now():%Y%m%d%H%M%S}.{os.urandom(8).hex()}",
-        cron=options.full_name == "CronDaemon",
-    )
-    message = compose.compose(raw, origin)
+    message = compose.compose(given, body, _origin(options, account, sender, machine))
     required = options.require_tls or (account.require_tls if account else config.require_tls)
     optional = options.tls_optional or header.in_raw(message)
     notes = []
@@ -114,17 +107,26 @@ def make_job(options: Options, config: Config, raw: bytes) -> tuple[Job, list[st
         raise UsageError("-R full contradicts require_tls of the configuration (RFC 8689 s5); "
                          "say -R hdrs")  # fmt: skip
     job = Job(
-        message=message,
-        sender=sender,
-        recipients=people.resolve(names),
-        require_tls=required,
-        tls_optional=optional,
+        message, sender, people.resolve(names), required, optional,
         account=account.name if account else "",
-        notify=options.notify,
-        ret=options.ret,
-        envelope_id=options.envelope_id,
-    )
+        notify=options.notify, ret=options.ret, envelope_id=options.envelope_id,
+    )  # fmt: skip
     return job, notes
+
+
+def _origin(
+    options: Options, account: Account | None, sender: str, machine: Machine
+) -> compose.Origin:
+    """Return who writes, where and when."""
+    now = datetime.now().astimezone()
+    return compose.Origin(
+        author=sender or (account and account.from_addr) or f"{machine.user}@{machine.domain}",
+        full_name=options.full_name,
+        domain=machine.domain,
+        now=now,
+        unique=f"{now:%Y%m%d%H%M%S}.{os.urandom(8).hex()}",
+        cron=options.full_name == "CronDaemon",
+    )
 
 
 def _stricter(options: Options, message: bytes) -> bytes:

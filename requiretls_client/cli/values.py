@@ -123,8 +123,14 @@ def port(value: Any) -> int:
 
 
 def path(value: Any) -> str:
-    """Check the path of a file or folder; ``~`` is the home of whoever runs us."""
-    return os.path.expanduser(text(value))
+    """Check the path of a file or folder; ``~`` is the home of whoever runs us.
+
+    It must not depend on where a job happens to run.
+    """
+    found = os.path.expanduser(text(value))
+    if not os.path.isabs(found):
+        raise ValueError("must be an absolute path")
+    return found
 
 
 def host(value: Any) -> str:

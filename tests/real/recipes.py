@@ -29,6 +29,9 @@ postfix:x:{POSTFIX_UID}:
 postdrop:x:{POSTDROP_GID}:
 """
 
+# Programs that call sendmail; an MTA for bsd-mailx to depend on, the smallest.
+MAILERS = "bsd-mailx s-nail php8.2-cli git-email dma"
+
 Recipe = Callable[[Path], None]
 
 
@@ -46,6 +49,7 @@ def server_recipes(cache: Cache) -> dict[str, Recipe]:
     return {
         "postfix311": partial(_unpacked, cache, "forky", "postfix"),
         "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
+        "mailers": partial(_unpacked, cache, "bookworm", MAILERS),
         "smtp_server": partial(_smtp_server, cache),
         "cron": partial(_files, cache, "cron"),
         "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
