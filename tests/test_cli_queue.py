@@ -200,6 +200,15 @@ def test_damage_stops_nobody_else(place, relay, capsys):
     assert place.names(QUEUE) == [bad, "README\x1b"]
 
 
+def test_rubbish_in_tmp_stops_nobody(place, relay, capsys):
+    """What cannot be swept up is told of when the messages have been tried."""
+    place.put()
+    (place.folder / "tmp" / "20200101-000000-00000000").mkdir()
+    assert place.run("flush") == 74
+    assert len(relay.ledger) == 1
+    assert "cannot open" in capsys.readouterr().err
+
+
 def test_untrusted_folder(place, capsys):
     """A sentence, not a traceback, and a status for the timer."""
     place.put()

@@ -368,6 +368,14 @@ def test_no_report(spool, job, report):
     assert spool.names(FAILED) == [entry.id]
 
 
+def test_report_that_cannot_be_made(spool, caplog):
+    """The message is kept with its reason all the same, and the log says why nobody is told."""
+    with spool.add(Job(MESSAGE, JOB.sender, JOB.recipients, True, False, "", "SOMETIMES")) as entry:
+        assert attempt(spool, entry, answer(bob="refused"), TIMES).notice is None
+    assert spool.names(FAILED) == [entry.id]
+    assert f"no report about message {entry.id}" in caplog.text
+
+
 def test_report_that_cannot_be_kept(spool, monkeypatch):
     """The message waits in the queue until it can, and is not tried again meanwhile."""
     real = spool.add
