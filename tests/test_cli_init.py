@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
+from msmtprc import ALIASES, MSMTPRC, SECRET
 from small_internet import DOMAIN, WITHOUT
 from support import CA_AT_HAND, nothing_sent, verbs
 
@@ -15,7 +13,6 @@ from requiretls_client.cli.discovery import Found, Offer, in_order, submission_s
 from requiretls_client.cli.msmtp import convert
 from requiretls_client.facts import SRV, Answer
 
-SECRET = "canary-password"
 AT_ONCE, STARTTLS = "_submissions._tcp.example.net", "_submission._tcp.example.net"
 
 
@@ -212,53 +209,6 @@ def test_never_overwritten(world):
 
 # -- msmtp -----------------------------------------------------------------------------------------
 
-MSMTPRC = f"""\
-# An example in the style of its manual
-defaults
-auth on
-tls on
-tls_trust_file /etc/ssl/certs/ca-certificates.crt
-logfile ~/.msmtp.log
-
-account base
-host smtp.example.org
-port 587
-from alice@example.org
-user alice
-passwordeval "gpg -q -d ~/.secret.gpg"
-
-account second : base
-from second@example.org
-user "second user"
-password {SECRET}
-timeout 20
-
-account at_once
-host smtp.example.com
-tls_starttls off
-user bob
-set_from_header on
-
-account odd_port : at_once
-port 4650
-tls_trust_file system
-tls_host_override name.example.com
-auth plain
-
-account lax
-host localhost
-auth off
-tls off
-tls_certcheck off
-tls_trust_file /etc/ssl/our.pem
-from %U@example.org
-aliases /etc/aliases
-frobnicate 7
-
-account default : second
-"""
-ALIASES = "root: admin@example.org, b@example.org # both\ndefault: rest@example.org\npipe: |cat\n"
-
 
 def test_msmtp(tmp_path):
     """Accounts, inheritance and aliases are taken over; what cannot be is listed."""
@@ -330,20 +280,3 @@ def test_msmtp_from_file(world, machine):
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"not taken over: account a: logfile" in done.stdout
     assert load(str(world.file)).aliases == {"root": ("admin@example.org",)}
-
-
-MSMTP = shutil.which("msmtp")
-
-
-@pytest.mark.skipif(not MSMTP, reason="there is no msmtp")
-def test_msmtp_agrees(tmp_path):
-    """The real msmtp reads the same settings out of the example."""
-    path = tmp_path / "rc"
-    path.write_text(MSMTPRC.replace("frobnicate 7\n", ""))
-    path.chmod(0o600)
-    for account, port in (("base", 587), ("at_once", 465), ("odd_port", 4650), ("lax", 25)):
-        done = subprocess.run(
-            [MSMTP, "-C", path, "-a", account, "--pretend"], capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-        assert f"port = {port}\n" in done.stdout + done.stderr

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 
 import pytest
 from sending import MESSAGE, Machine
 from small_internet import WITHOUT
 from support import CA_AT_HAND, NO_STARTTLS, nothing_sent
+
+from requiretls_client.cli import send, send_options
 
 SECRET = "canary-password"
 
@@ -432,6 +435,7 @@ def test_help(machine, call):
     """--help has every flag and the whole table of statuses."""
     done = call(machine, "--help", stdin="")
     text = done.stdout.decode()
+    assert call(machine, "-h", stdin="").stdout == done.stdout
     assert (done.returncode, done.stderr) == (0, b"")
     assert text.startswith("usage: ")
     for word in ("-t ", "-f, -r", "-F", "-oem", "-N", "-R", "-V", "-C", "--pretend", "-bp", "-q"):
@@ -439,6 +443,20 @@ def test_help(machine, call):
     for status in (0, 64, 65, 67, 68, 69, 73, 74, 75, 76, 77, 78):
         assert f"\n  {status:<2}  " in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_options_to_complete():
+    """What shells complete is what the command line understands, and nothing is taken from it."""
+    parser = argparse.ArgumentParser()
+    send.add_arguments(parser)
+    options = [action for action in parser._actions if action.option_strings]
+    assert len(options) > 8
+    for action in options:
+        word = [] if action.nargs == 0 else ["x"]
+        for name in action.option_strings:
+            assert send_options.parse([name, *word]) if name != "-h" else True
+            arguments = [name, *word, "--", "-h", "a@b.c"]
+            assert parser.parse_args(arguments).arguments == arguments
 
 
 def test_version(machine):

@@ -38,9 +38,25 @@ _STATUSES: tuple[tuple[type[ValueError], int], ...] = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Take all arguments as they are: their grammar is sendmail's, which argparse cannot read."""
-    parser.prefix_chars = ""  # so that nothing looks like an option to it, not even --help
+    """Take all arguments as they are: their grammar is sendmail's, which argparse cannot read.
+
+    The options are there for shells to complete.
+    """
+    parser.add_argument("-t", action="store_true", help="send to those in To, Cc and Bcc too")
+    parser.add_argument("-f", metavar="ADDRESS", help="envelope sender")
+    parser.add_argument("-F", metavar="NAME", help="full name, where there is no From")
+    for name, text in (
+        ("--require-tls", "REQUIRETLS (RFC 8689), or not at all"),
+        ("--tls-optional", "TLS-Required: No: deliver it even where TLS fails"),
+        ("--pretend", "show what would be sent, and how"),
+        ("--no-spool", "try once, and keep nothing"),
+        ("--version", "the version"),
+    ):
+        parser.add_argument(name, action="store_true", help=text)
+    parser.add_argument("--account", metavar="NAME", help="account of the configuration")
+    parser.add_argument("--config", metavar="FILE", help="read this configuration")
     parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    parser.prefix_chars = ""  # from here on nothing looks like an option, not even --help
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +80,8 @@ class Program:
     def run(self, arguments: Sequence[str]) -> int:
         """Do what a command line says; return the exit status."""
         try:
-            options = send_options.parse(arguments, dot_ends=self.sendmail)
+            asked = ["--help"] if list(arguments) == ["-h"] else arguments  # not a hop count
+            options = send_options.parse(asked, dot_ends=self.sendmail)
         except UsageError as error:
             return self._complain(str(error), exit_status.USAGE)
         if options.mode == send_options.SEND:

@@ -29,8 +29,8 @@ postfix:x:{POSTFIX_UID}:
 postdrop:x:{POSTDROP_GID}:
 """
 
-# Programs that call sendmail; an MTA for bsd-mailx to depend on, the smallest.
-MAILERS = "bsd-mailx s-nail php8.2-cli git-email dma"
+# Programs that call sendmail, and msmtp to compare with; dma because bsd-mailx wants an MTA.
+MAILERS = "bsd-mailx s-nail php8.2-cli git-email msmtp dma"
 
 Recipe = Callable[[Path], None]
 

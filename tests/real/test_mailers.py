@@ -8,6 +8,10 @@ import uuid
 from pathlib import Path
 
 import pytest
+from msmtprc import ALIASES, MSMTPRC
+
+from requiretls_client.cli.config import parse
+from requiretls_client.cli.msmtp import convert
 
 from . import places
 
@@ -36,13 +40,14 @@ class Mailers:
         self._perl = ":".join(str(root / place) for place in perl)
 
     def run(self, program, *arguments, stdin="", **environment):
-        """Run a program, which must succeed and say nothing on standard error."""
+        """Run a program, which must succeed and say nothing on standard error; its output."""
         done = subprocess.run(
             [str(word) for word in (*self._loader, self._root / "usr" / program, *arguments)],
             input=stdin.encode(), capture_output=True, check=False, timeout=60,
             env={**os.environ, **{key: str(value) for key, value in environment.items()}},
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, b""), done
+        return done.stdout.decode()
 
     def perl(self, script, *arguments, **environment):
         """Run a script of theirs in their Perl."""
@@ -120,6 +125,28 @@ def test_mailers(mailers, sendmail, postfix311, send):
     commands = postfix311.mail_commands()
     assert any("alerts@example.org" in each or "alice@example.org" in each for each in commands)
     assert not list(Path(sendmail.parent / "spool").glob("queue/*"))
+
+
+def test_msmtp_agrees(mailers, tmp_path):
+    """The real msmtp reads the same settings out of its file as ``init --msmtp`` does."""
+    path = tmp_path / "msmtprc"
+    path.write_text(MSMTPRC.replace("frobnicate 7\n", ""))
+    path.chmod(0o600)
+    config = parse("x", convert(MSMTPRC, lambda name: ALIASES).text.encode(), private=True)
+    for name, account in config.accounts.items():
+        shown = mailers.run("bin/msmtp", "-C", path, "-a", name, "--pretend", "a@b.c")
+        words = dict(line.split(" = ", 1) for line in shown.splitlines() if " = " in line)
+        assert words["host"].strip() == account.host
+        assert int(words["port"].split()[0]) == account.port
+        at_once = words["tls"] == "on" and words["tls_starttls"] == "off"
+        assert at_once == account.implicit_tls
+        if account.from_addr:
+            assert words["from"] == account.from_addr
+        assert words["user"] == (account.user or "(not set)")
+        if account.secret and account.secret[0] == "password_command":
+            assert words["passwordeval"] == account.secret[1]
+        trust = words["tls_trust_file"]
+        assert trust in (account.ca_file, "system" if account.ca_file is None else None)
 
 
 def _decoded(stored):
