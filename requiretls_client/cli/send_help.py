@@ -57,6 +57,7 @@ exit status, as in sysexits.h:
   67  all recipients that failed were refused by their servers, or nobody knows who is meant
   68  the domain does not exist, or takes no mail
   69  REQUIRETLS cannot be had: no TLS, no REQUIRETLS, nothing vouches for the mail host
+  70  an error of this program; the text is kept as with 65
   73  the spool cannot be written, and one attempt did not deliver: nothing is kept
   74  standard input, or the spool, cannot be read
   75  {later}
