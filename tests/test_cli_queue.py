@@ -12,7 +12,7 @@ import pytest
 from support import CA_AT_HAND
 from test_cli_spool import JOB, MESSAGE
 
-from requiretls_client.cli import flush, main, queue_text
+from requiretls_client.cli import dead_letter, flush, main, queue_text
 from requiretls_client.cli.attempt import attempt
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.record import bare_result
@@ -200,6 +200,15 @@ def test_damage_stops_nobody_else(place, relay, capsys):
     assert place.names(QUEUE) == [bad, "README\x1b"]
 
 
+def test_rubbish_in_tmp_stops_nobody(place, relay, capsys):
+    """What cannot be swept up is told of when the messages have been tried."""
+    place.put()
+    (place.folder / "tmp" / "20200101-000000-00000000").mkdir()
+    assert place.run("flush") == 74
+    assert len(relay.ledger) == 1
+    assert "cannot open" in capsys.readouterr().err
+
+
 def test_untrusted_folder(place, capsys):
     """A sentence, not a traceback, and a status for the timer."""
     place.put()
@@ -262,7 +271,7 @@ def test_empty_queue(place, capsys):
     assert place.run("queue") == 0
     assert place.run("queue", "--failed") == 0
     assert place.run("queue", "--json") == 0
-    assert error_lines(capsys)[0] == ["nothing waits, nothing has failed", "nothing has failed"]
+    assert error_lines(capsys)[0] == ["nothing waits or has failed", "nothing has failed"]
 
 
 def test_listing(place, capsys):
@@ -292,6 +301,17 @@ def test_listing(place, capsys):
     assert re.fullmatch(r"    bob@example.net: failed \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", out[9])
     assert place.run("queue", "--failed") == 0
     assert error_lines(capsys)[0] == out[8:]
+
+
+def test_texts_that_never_became_messages(place, capsys):
+    """What send had to bury is listed with its reason, for people and programs."""
+    path = dead_letter.keep(b"hello\n", f"nobody is named{HOSTILE}", place.folder)
+    assert place.run("queue", "--failed") == 0
+    (line,) = error_lines(capsys)[0]
+    assert line.startswith(f"{path}  never became a message: nobody is named\\x1b[2J")
+    assert place.run("queue", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["path"]) == ("dead", str(path))
 
 
 def test_under_way(place, capsys):

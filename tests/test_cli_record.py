@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import test_floors
 from small_internet import FIRST, WITHOUT
 
 import requiretls_client as rt
@@ -26,6 +27,13 @@ def result(address="bob@example.net", state="deferred", **fields):
 def head():
     """Return the head of the job."""
     return record.read_head(record.write_head(JOB, 7.0, report=True))
+
+
+@pytest.mark.parametrize("rule", ["schedule", "record", "progress", "queue_text"])
+def test_rules_do_no_io(rule):
+    """What decides about messages does not look at the world."""
+    path = test_floors.PACKAGE / "cli" / f"{rule}.py"
+    assert not {name.partition(".")[0] for name in test_floors.imports(path)} & test_floors.NO_IO
 
 
 def test_job_comes_back():

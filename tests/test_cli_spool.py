@@ -6,12 +6,14 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from requiretls_client.cli import progress, record
 from requiretls_client.cli.attempt import attempt, resume
+from requiretls_client.cli.entry import Entry
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.record import DamagedError, bare_result
 from requiretls_client.cli.schedule import DAY, Schedule
@@ -55,6 +57,14 @@ def answer(**states):
 
     transmit.jobs = []
     return transmit
+
+
+def poll(probe):
+    """Wait until something is so, for ten seconds; return whether it is."""
+    end = time.monotonic() + 10
+    while not probe() and time.monotonic() < end:
+        time.sleep(0.01)
+    return probe()
 
 
 def kept(spool, job=JOB, **options):
@@ -215,15 +225,17 @@ def test_locked_while_it_is_worked_on(spool, folder):
     assert not spool.look(entry.id, QUEUE).busy
 
 
-def test_owner_that_has_finished(spool, folder, monkeypatch):
-    """Who waits for the lock does not work on a file that the owner has removed meanwhile."""
+@pytest.mark.parametrize("end", [os.unlink, lambda path: os.replace(path.parent / "other", path)])
+def test_owner_that_has_finished(spool, folder, monkeypatch, end):
+    """Nobody works on a file that its owner has removed between its opening and the lock."""
     name = kept(spool)
+    (folder / QUEUE / "other").write_bytes((folder / QUEUE / name).read_bytes())
     real = os.open
 
     def late(path, *args, **options):
         file = real(path, *args, **options)
         if path == name:
-            os.unlink(folder / QUEUE / name)
+            end(folder / QUEUE / name)
         return file
 
     monkeypatch.setattr(os, "open", late)
@@ -259,6 +271,14 @@ def test_damaged_file(spool, folder, position):
     assert not transmit.jobs
     assert path.read_bytes() == data
     assert spool.remove(entry.id, QUEUE), "a person may"
+
+
+def test_file_that_is_too_short(spool, folder):
+    """So is one that ends within its message."""
+    name = kept(spool)
+    os.truncate(folder / QUEUE / name, (folder / QUEUE / name).stat().st_size - 1)
+    with pytest.raises(DamagedError, match="too short for its message"):
+        spool.take(name)
 
 
 # -- attempts ------------------------------------------------------------------------------------
@@ -348,6 +368,14 @@ def test_no_report(spool, job, report):
     assert spool.names(FAILED) == [entry.id]
 
 
+def test_report_that_cannot_be_made(spool, caplog):
+    """The message is kept with its reason all the same, and the log says why nobody is told."""
+    with spool.add(Job(MESSAGE, JOB.sender, JOB.recipients, True, False, "", "SOMETIMES")) as entry:
+        assert attempt(spool, entry, answer(bob="refused"), TIMES).notice is None
+    assert spool.names(FAILED) == [entry.id]
+    assert f"no report about message {entry.id}" in caplog.text
+
+
 def test_report_that_cannot_be_kept(spool, monkeypatch):
     """The message waits in the queue until it can, and is not tried again meanwhile."""
     real = spool.add
@@ -367,15 +395,48 @@ def test_report_that_cannot_be_kept(spool, monkeypatch):
     assert spool.names(FAILED) == [entry.id]
 
 
+def test_one_report_for_each_failure(spool):
+    """While others wait nobody is told twice of the same failure, and of a new one once."""
+    who = ("bob@example.net", "carol@example.net", "dave@example.net")
+    job = Job(MESSAGE, "alice@example.org", who, True, False, "work")
+    transmit = answer(bob="refused", carol="deferred", dave="deferred")
+    with spool.add(job) as entry:
+        for _ in range(2):
+            attempt(spool, entry, transmit, TIMES)
+        attempt(spool, entry, answer(carol="deferred"), TIMES)
+        attempt(spool, entry, last := answer(carol="refused"), TIMES)
+    reports = [each.message for each in (*transmit.jobs, *last.jobs) if not each.sender]
+    assert [b"bob@" in each for each in reports] == [True, False]
+    assert [b"carol@" in each for each in reports] == [False, True]
+
+
+def test_report_that_another_process_has(spool, folder, monkeypatch):
+    """A run that was cut off behind the report has it made once, whoever sends it now."""
+    real = Entry.note
+
+    def cut_off(entry, event, **options):
+        if event["event"] == "reported":
+            raise SpoolError(5, "cut off")
+        real(entry, event, **options)
+
+    with spool.add(JOB) as entry, Spool(folder) as other:
+        monkeypatch.setattr(Entry, "note", cut_off)
+        assert attempt(spool, entry, answer(bob="refused"), TIMES).trouble == "cut off"
+        monkeypatch.undo()
+        with other.take(f"{entry.id}.1"):
+            assert resume(spool, entry, answer(), TIMES).notice is None
+            assert (spool.names(QUEUE), spool.names(FAILED)) == ([f"{entry.id}.1"], [entry.id])
+
+
 def test_domains_are_noted_one_by_one(spool):
     """Straight to mail hosts, what is known of one domain is on the disk while another is slow."""
 
     def transmit(job):
-        while job.recipients == ("slow@example.com",):
-            found = spool.look(entry.id, QUEUE)
-            if [each.address for each in found.progress.waiting] == ["slow@example.com"]:
-                assert found.busy
-                break
+        if job.recipients == ("slow@example.com",):
+            assert poll(lambda: not spool.look(entry.id, QUEUE).progress.recipients.get(
+                "bob@example.net"
+            ))  # fmt: skip
+            assert spool.look(entry.id, QUEUE).busy
         return answer()(job)
 
     job = Job(MESSAGE, "", ("bob@example.net", "slow@example.com"), True, False, "")

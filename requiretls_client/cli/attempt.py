@@ -218,21 +218,25 @@ def _notice(spool: Spool, entry: Entry) -> Entry | None:
 
 
 def _compose(entry: Entry) -> Job | None:
-    """Return the report, to be sent as strictly as the message (RFC 8689 s5)."""
+    """Return the report, to be sent as strictly as the message (RFC 8689 s5); None for none."""
     from requiretls_client.dsn import make_dsn
 
     head, failed = entry.head, entry.progress.unreported
     results = tuple(each.result for each in failed if each.result)
     when = max(each.failed or 0.0 for each in failed)
-    report = make_dsn(
-        entry.job().message,
-        DeliveryReport(head.sender, head.require_tls, results),
-        reporting_mta=_own_name(),
-        now=datetime.fromtimestamp(when, UTC),
-        envelope_id=head.envelope_id or None,
-        notify=head.notify or None,
-        ret=head.ret or "HDRS",
-    )
+    try:
+        report = make_dsn(
+            entry.job().message,
+            DeliveryReport(head.sender, head.require_tls, results),
+            reporting_mta=_own_name(),
+            now=datetime.fromtimestamp(when, UTC),
+            envelope_id=head.envelope_id or None,
+            notify=head.notify or None,
+            ret=head.ret or "HDRS",
+        )
+    except ValueError as error:  # an address, or a DSN parameter, that makes no sense
+        _log.warning("there can be no report about message %s: %s", entry.id, error)
+        return None
     if report is None:
         return None
     return Job(

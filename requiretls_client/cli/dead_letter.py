@@ -43,6 +43,27 @@ def keep(raw: bytes, reason: str, folder: Path) -> Path:
     return folder / PLACE / name
 
 
+def every(folder: Path) -> list[tuple[Path, str]]:
+    """Return the texts that are kept, oldest first, each with its reason.
+
+    Args:
+        folder: of the spool.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    if not (folder / PLACE).exists():
+        return []
+    found = []
+    with spool_files.doing(f"read {folder / PLACE}"):
+        for path in sorted((folder / PLACE).iterdir()):
+            if path.suffix != ".why":
+                reason = path.with_name(f"{path.name}.why")
+                why = reason.read_text() if reason.exists() else "nobody knows why"
+                found.append((path, why.strip()))
+    return found
+
+
 def _write(place: int, name: str, data: bytes) -> None:
     file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=place)
     try:

@@ -85,12 +85,12 @@ class Flush:
         What another process works on is left to it.
         """
         try:
-            self._spool.sweep()
             for path in self._spool.strangers():
                 self._warn(f"{queue_text.shown(path)}: no message of the spool, left alone")
             for name in self._spool.names(QUEUE):
                 self._one(name, everything=everything)
             waits = bool(self._spool.names(QUEUE))
+            self._spool.sweep()
         except SpoolError as error:
             self._warn(str(error))
             return TROUBLE

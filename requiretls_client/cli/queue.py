@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from requiretls_client import syntax
-from requiretls_client.cli import progress, queue_text
+from requiretls_client.cli import dead_letter, progress, queue_text
 from requiretls_client.cli.entry import Glimpse
 from requiretls_client.cli.record import DamagedError
 from requiretls_client.cli.schedule import DAY, Schedule
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with open_spool(config.spool_folder) as spool:
             return _do(spool, options, times)
-    except (DamagedError, SpoolError) as error:
+    except (DamagedError, OSError) as error:
         return _warn(queue_text.shown(error), TROUBLE)
 
 
@@ -88,21 +88,28 @@ def list_queue(
     Raises:
         SpoolError: it cannot be read.
     """
-    status, count = OK, 0
+    status, lines = OK, []
     for name, found in _every(spool, places):
-        count += 1
         if isinstance(found, str):
             status = TROUBLE
         if as_json:
             print(json.dumps(_as_dict(name, found, times)))
         elif isinstance(found, str):
-            print(f"{name}  {queue_text.shown(found)}")
+            lines.append(f"{name}  {queue_text.shown(found)}")
         else:
-            print("\n".join(queue_text.listing(name, found, times, spool.clock())))
+            lines += queue_text.listing(name, found, times, spool.clock())
+    for path, why in dead_letter.every(spool.folder):
+        if as_json:
+            print(json.dumps({**_no_message("dead", why), "path": str(path)}))
+        else:
+            lines.append(
+                f"{queue_text.shown(path)}  never became a message: {queue_text.shown(why)}"
+            )
     for path in spool.strangers():
         _warn(f"{queue_text.shown(path)}: no message of the spool, left alone", OK)
-    if not count and not as_json:
-        print("nothing has failed" if places == (FAILED,) else "nothing waits, nothing has failed")
+    if not lines and not as_json:
+        lines = ["nothing has failed" if places == (FAILED,) else "nothing waits or has failed"]
+    print("\n".join(lines), end="\n" if lines else "")
     return status
 
 
@@ -128,7 +135,11 @@ def _every(spool: Spool, places: tuple[str, ...]) -> Iterator[tuple[str, Glimpse
 def _as_dict(name: str, found: Glimpse | str, times: Schedule) -> dict[str, object]:
     if isinstance(found, Glimpse):
         return queue_text.as_dict(name, found, times)
-    return {"schema": queue_text.SCHEMA, "id": name, "state": "damaged", "text": found}
+    return {**_no_message("damaged", found), "id": name}
+
+
+def _no_message(state: str, text: str) -> dict[str, object]:
+    return {"schema": queue_text.SCHEMA, "state": state, "text": text}
 
 
 # -- one message ---------------------------------------------------------------------------------

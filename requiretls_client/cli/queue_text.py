@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from requiretls_client import syntax
-from requiretls_client.cli.attempt import Outcome
-from requiretls_client.cli.entry import Glimpse
 from requiretls_client.cli.progress import WAITING, Recipient
 from requiretls_client.cli.schedule import Schedule
 from requiretls_client.reports import RecipientResult
+
+if TYPE_CHECKING:
+    from requiretls_client.cli.attempt import Outcome
+    from requiretls_client.cli.entry import Glimpse
 
 SCHEMA = "requiretls-queue/1"
 DUPLICATE = "possible duplicate"

@@ -1,8 +1,10 @@
 """When a message that waits is tried again, and when it is given up.
 
-Pure: times are arguments, in seconds since the epoch. RFC 5321 section 4.5.4.1 asks for growing
-delays and for at least four to five days of trying. Clocks are not trusted: that of a small
-computer starts in 1970 and jumps by decades, and one that was wrong is set back.
+Pure: times are arguments, in seconds since the epoch. RFC 5321 section 4.5.4.1 asks for four to
+five days of trying at least, and for 30 minutes between attempts unless one knows better: we begin
+with less, as most mail servers do, because most trouble of one's own relay is short. Clocks are not
+trusted: that of a small computer starts in 1970 and jumps by decades, and one that was wrong is set
+back.
 """
 
 from __future__ import annotations
