@@ -180,7 +180,6 @@ class _Relay:
     def sessions(self) -> Iterator[SMTP]:
         """Yield the session, if there can be one."""
         smtp: SMTP | None = None
-        usable = True  # for QUIT
         try:
             smtp = self._session()
             verdict = self._greet(smtp)
@@ -190,8 +189,6 @@ class _Relay:
             verdict = self._of(error)
         except OSError as error:  # smtplib's exceptions are ones
             verdict = self._refusal(unreachable(self._account.host, "", error))
-            lost = smtplib.SMTPServerDisconnected
-            usable = isinstance(error, smtplib.SMTPException) and not isinstance(error, lost)
         except BaseException:
             if smtp is not None:
                 smtp.close()
@@ -202,7 +199,7 @@ class _Relay:
         if verdict.allowed:
             yield smtp
         else:
-            smtp._leave(usable=usable)
+            smtp._leave()  # QUIT, unless the connection was lost
 
     def _session(self) -> SMTP:
         """Return a session that is not connected yet."""
