@@ -16,7 +16,7 @@ host smtp.example.org
 port 587
 from alice@example.org
 user alice
-passwordeval "gpg -q -d ~/.secret.gpg"
+passwordeval "echo {SECRET}"
 
 account second : base
 from second@example.org

@@ -30,7 +30,7 @@ MUTATIONS = [
     ),
     (
         'signed-as-it-is', 'cli/transport',
-        'return job.message if content.is_signed(message) else message',
+        'return message if same and not content.is_signed(message) else job.message',
         'return message',
     ),
     (

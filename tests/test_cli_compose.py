@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
@@ -153,6 +155,14 @@ def test_words_of_the_header(raw, name, text):
     assert message_from_bytes(made, policy=default)[name] == text
 
 
+def test_breaks_in_the_header():
+    """What Python takes for the end of a line becomes a blank; nothing can begin a field."""
+    made = compose("Subject: a\x0cBcc: x@y.z\nX: b\u2028c\n\nhi\n".encode(), ORIGIN)
+    parsed = message_from_bytes(made, policy=default)
+    assert parsed["Subject"] == "a Bcc: x@y.z"
+    assert (parsed["X"], parsed["Bcc"]) == ("b c", None)
+
+
 def test_address_beyond_ascii_stays():
     """There is no encoding for an address (RFC 6532): the server must take it, or not."""
     made = compose("To: jörg@b.c\n\nhi\n".encode(), ORIGIN)
@@ -197,6 +207,10 @@ def test_nul_in_a_part():
         (b"Subject: a\0b\n\nhi\n", "header of the message holds NUL"),
         (b"TLS-Required: Yes\n\nhi\n", "TLS-Required must be"),
         (b"To: (nobody)\n\nhi\n", "names no address"),
+        (
+            b'Content-Type: multipart/mixed; boundary="b"\n\n--b\nA: x\x0cB:\n y\n\na\0b\n--b--\n',
+            "its MIME parts are broken",
+        ),
     ],
 )
 def test_cannot_be_sent(raw, said):
@@ -242,6 +256,30 @@ def test_without():
     """A field is left out with its folded lines; the rest stays."""
     raw = b"A: 1\r\nTLS-Required:\r\n No\r\nB: 2\r\n\r\nTLS-Required: No\r\n"
     assert without(raw, "TLS-Required") == b"A: 1\r\nB: 2\r\n\r\nTLS-Required: No\r\n"
+
+
+PIECES = [
+    b"From: ", b"To: ", b"Bcc: ", b"Subject: ", b"TLS-Required: ", b"DKIM-Signature: ", b"From ",
+    b"Content-Type: multipart/mixed; boundary=b\n", b"Content-Type: message/rfc822\n",
+    b"Content-Type: text/plain; charset=us-ascii\n", b"Content-Transfer-Encoding: base64\n",
+    b"\n", b"\n\n", b"--b\n", b"--b--\n", b"a@b.c", b"root", b'"x" <a@b.c>', b"<", b">", b",",
+    b";", b":", b"(", b")", b'"', b"\\", b"\xff", "ä".encode(), b"\0", b"\r", b"x" * 1200, b" ",
+    b"\t", b"\f", b"\x85", "\u2028".encode(), b"=?utf-8?q?x?=", b"No", b"\x1b[31m",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_text(seed):
+    """Whatever is piped in becomes what SMTP can carry, or a ValueError."""
+    chance = random.Random(seed)
+    for _ in range(100):
+        raw = b"".join(chance.choice(PIECES) for _ in range(chance.randint(1, 25)))
+        with contextlib.suppress(ValueError):
+            given, _ = split(raw)
+            recipients(given), author(given)
+            made = compose(raw, ORIGIN)
+            assert content.raw_bytes(made) == made
+            assert b"\nbcc:" not in made[: made.index(b"\r\n\r\n")].lower()
 
 
 # -- people ----------------------------------------------------------------------------------------

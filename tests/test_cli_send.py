@@ -289,6 +289,19 @@ def test_what_cannot_be_sent_is_kept(machine, arguments, stdin, status, call):
     assert [each.stat().st_mode & 0o777 for each in (raw, why)] == [0o600, 0o600]
 
 
+def test_bug_of_ours(machine):
+    """Even where this program fails, what was piped in is kept."""
+
+    def fail(*_):
+        raise KeyError("canary")
+
+    machine.patch.setattr("requiretls_client.cli.submission.make_job", fail)
+    done = machine.sendmail("-t")
+    assert done.returncode == 70
+    assert "please report it: KeyError" in said(done)
+    assert machine.kept("dead")[0].read_text() == MESSAGE
+
+
 @pytest.mark.parametrize("stdin", ["", "\n", " \n\n"])
 def test_nothing_to_send(machine, stdin):
     """Without input there is nothing to send and nothing to keep."""
@@ -440,7 +453,7 @@ def test_help(machine, call):
     assert text.startswith("usage: ")
     for word in ("-t ", "-f, -r", "-F", "-oem", "-N", "-R", "-V", "-C", "--pretend", "-bp", "-q"):
         assert word in text
-    for status in (0, 64, 65, 67, 68, 69, 73, 74, 75, 76, 77, 78):
+    for status in (0, 64, 65, 67, 68, 69, 70, 73, 74, 75, 76, 77, 78):
         assert f"\n  {status:<2}  " in text
     assert max(map(len, text.splitlines())) <= 100
 

@@ -182,6 +182,20 @@ def test_nobody_there(relay):
 
 
 @pytest.mark.parametrize(
+    ("script", "quits"),
+    [({"GREETING": "554 5.3.2 Closed"}, True), ({"EHLO": "stall"}, False), ({"EHLO": "x"}, False)],
+)
+def test_quit(relay, script, quits):
+    """QUIT is said to a server that can be talked to; nobody waits twice for one that is silent."""
+    from requiretls_client.testing import stall
+
+    script = {stage: stall if step == "stall" else step for stage, step in script.items()}
+    server, config = relay({"timeout": 0.2}, script=script)
+    assert the_one(transmit(JOB, config)).state in ("refused", "deferred")
+    assert ("QUIT" in verbs(server)) == quits
+
+
+@pytest.mark.parametrize(
     ("account", "said"),
     [
         (login("wrong"), "refused the login of account work: 535"),

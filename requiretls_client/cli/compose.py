@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
+from email.errors import MessageError
 from email.message import Message
 from email.policy import compat32
 from email.utils import format_datetime
@@ -209,4 +210,10 @@ def _encoded(raw: bytes) -> bytes:
             del part["Content-Transfer-Encoding"]
             part["Content-Transfer-Encoding"] = "binary"
     utf8 = not raw[: raw.find(b"\r\n\r\n")].isascii()
-    return content.Serialised(message, utf8=utf8).form((), lambda keyword: True)
+    try:
+        return content.Serialised(message, utf8=utf8).form((), lambda keyword: True)
+    except (MessageError, UnicodeError):  # email gives up on what it has parsed itself
+        raise ValueError(
+            "the message has NUL or lines over 998 octets, which need encoding, and its MIME parts "
+            "are broken, so that they cannot be encoded (RFC 2045)"
+        ) from None

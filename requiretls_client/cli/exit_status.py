@@ -8,7 +8,7 @@ from __future__ import annotations
 from requiretls_client.reports import DeliveryReport, RecipientResult
 
 OK, USAGE, BAD_MESSAGE, NO_USER, NO_HOST = 0, 64, 65, 67, 68
-NOT_AVAILABLE, NO_SPOOL, IO_ERROR, LATER, PROTOCOL = 69, 73, 74, 75, 76
+NOT_AVAILABLE, SOFTWARE, NO_SPOOL, IO_ERROR, LATER, PROTOCOL = 69, 70, 73, 74, 75, 76
 NOT_PERMITTED, CONFIG = 77, 78
 
 _UNKNOWN_DOMAIN = frozenset({"5.1.2", "5.1.10", "5.4.4"})  # none, null MX (RFC 7505), no route

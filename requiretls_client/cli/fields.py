@@ -16,6 +16,7 @@ from email.utils import formataddr, getaddresses
 from requiretls_client import content
 
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*(?:\r\n|\Z)")
+_BREAK = re.compile("[\v\f\x1c-\x1f\x85\u2028\u2029]")  # what Python takes for the end of a line
 _MBOX = re.compile(rb"From [^\r\n]*(?:\r\n|\Z)")
 _NOBODY = re.compile(r"[\s,]*(?:[^:;@<>]*:[\s,]*;[\s,]*)*")  # nothing, or groups without members
 
@@ -87,8 +88,14 @@ def addresses(given: Field) -> list[tuple[str, str]]:
 
 def with_addresses(name: str, pairs: Iterable[tuple[str, str]]) -> Field:
     """Make a field of display names and addresses, one a line; names are encoded (RFC 2047)."""
-    value = ",\r\n ".join(formataddr(pair) for pair in pairs)
+    value = ",\r\n ".join(_written(*pair) for pair in pairs)
     return Field(name, f"{name}: {value}\r\n".encode())
+
+
+def _written(name: str, address: str) -> str:
+    if not name or address.isascii():
+        return formataddr((name, address)) if name else address
+    return formataddr((name, "@")).replace("<@>", f"<{address}>")  # it takes ASCII alone
 
 
 def encoded(given: Field) -> Field:
@@ -97,13 +104,15 @@ def encoded(given: Field) -> Field:
     One that is fit already comes back as it is, and so does one with an address beyond ASCII,
     for which there is no encoding (RFC 6532).
     """
-    if given.raw.isascii() and not content.long_line(given.raw):
+    fit = given.raw.isascii() and not content.long_line(given.raw)
+    if fit and not _BREAK.search(given.raw.decode("ascii")):
         return given
     if given.key in ADDRESS_FIELDS and not given.raw.isascii():
         pairs = addresses(given)
-        fit = all(address.isascii() for _, address in pairs)
-        return with_addresses(given.name, pairs) if fit else given
+        plain = all(address.isascii() for _, address in pairs)
+        return with_addresses(given.name, pairs) if plain else given
     text, charset = _decode(given.raw.partition(b":")[2].replace(b"\r\n", b"").strip())
+    text = _BREAK.sub(" ", text)
     for each in (charset, "utf-8"):  # ASCII is folded where it has blanks; else it is encoded too
         value = Header(text, each, 76, given.name).encode(linesep="\r\n")
         made = Field(given.name, f"{given.name}: {value}\r\n".encode("ascii"))

@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a configuration")
     parser.add_argument("--config", metavar="FILE", help="write it there")
     parser.add_argument("--nameserver", action="append", metavar="IP", help="ask it")
-    parser.add_argument("--nameserver-port", type=int, metavar="PORT")
+    parser.add_argument(
+        "--nameserver-port", type=int, metavar="PORT", help="where name servers listen"
+    )
     parser.add_argument("--trust-ad", action="store_true", default=None,
                         help="believe the name servers' word on DNSSEC")  # fmt: skip
     parser.add_argument("--ca-file", metavar="FILE", help="PEM file to trust instead of certifi's")

@@ -130,6 +130,9 @@ class Program:
         except ValueError as error:
             status = next(status for kind, status in _STATUSES if isinstance(error, kind))
             return self._bury(raw, config, str(error), status, options)
+        except Exception as error:  # a bug of ours must not lose what cron has to say
+            why = f"this program failed, please report it: {type(error).__name__}: {error}"
+            return self._bury(raw, config, why, exit_status.SOFTWARE, options)
         for note in notes:
             self._complain(note, exit_status.OK)
         if options.pretend:

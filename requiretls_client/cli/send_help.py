@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TEXT = """\
 usage: {program} [OPTION ...] [--] [RECIPIENT ...]
-       {program} -bp                list the queue
-       {program} -q                 try all that waits in the queue now
+       {program} -bp        list the queue
+       {program} -q         try all that waits in the queue now
 
 Read a message on standard input, header and body, and send it: through the account of the
 configuration, or straight to the mail hosts of the recipients. What is missing in the header is
@@ -45,7 +45,7 @@ what is said about it:
 
 For other programs' sake these are taken and ignored: -A -B -D -L -X -h -p with a word; other -o and
 -O; -G -U -c -d -m -n -x; -bi and -I (newaliases) have nothing to do. -bs, -bd and -bv are not done.
-Options come before recipients. {names}
+Options come before recipients.{names}
 
 {status}"""
 
@@ -54,13 +54,14 @@ exit status, as in sysexits.h:
   0   {ok}
   64  the command line is wrong, or names no recipient
   65  the message cannot be sent as it is; its text is kept in the folder "dead" of the spool
-  67  all recipients that failed were refused by their servers, or nobody knows who is meant
+  67  the recipient, or the message, was refused by a server; or nobody knows who is meant
   68  the domain does not exist, or takes no mail
   69  REQUIRETLS cannot be had: no TLS, no REQUIRETLS, nothing vouches for the mail host
+  70  an error of this program; the text is kept as with 65
   73  the spool cannot be written, and one attempt did not deliver: nothing is kept
   74  standard input, or the spool, cannot be read
   75  {later}
-  76  the server broke the protocol, or the connection when it had the whole message
+  76  --no-spool, and the server broke the protocol, or the connection behind the message
   77  the login or the certificate was refused
   78  the configuration is wrong; the text is kept as with 65
 Where several fail, the first counts. What failed for good is kept: "requiretls queue --failed".
@@ -70,7 +71,7 @@ _SENDMAIL = {
     "ok": "sent; or safe in the spool, and will be tried again",
     "later": "not now, and --no-spool kept nothing",
     "dot": "",
-    "names": "Called as mailq it is -bp, called as newaliases it does nothing.",
+    "names": " Called as mailq it is -bp, called as newaliases it does nothing.",
 }
 _SEND = {
     "ok": "sent",

@@ -15,6 +15,7 @@ import functools
 import smtplib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from email.errors import MessageError
 from email.message import Message
 from typing import TYPE_CHECKING
 
@@ -71,12 +72,16 @@ def _same_for_all(job: Job, state: str, code: int, status: str, text: str) -> De
 def _content(job: Job) -> Message | bytes:
     """Return the message in the form that lets a server without 8BITMIME have it too.
 
-    A signed one goes as it is or not at all.
+    A signed one goes as it is or not at all, and so does one that email would change.
     """
     if job.message.isascii():
         return job.message
     message = parsed(job.message)
-    return job.message if content.is_signed(message) else message
+    try:
+        same = message.as_bytes() == job.message
+    except (MessageError, UnicodeError):
+        same = False
+    return message if same and not content.is_signed(message) else job.message
 
 
 # -- straight to the mail hosts ----------------------------------------------------------------
@@ -194,7 +199,7 @@ class _Relay:
         if verdict.allowed:
             yield smtp
         else:
-            smtp._leave()
+            smtp._leave()  # QUIT, unless the connection was lost
 
     def _session(self) -> SMTP:
         """Return a session that is not connected yet."""

@@ -32,12 +32,14 @@ class Mailers:
     def __init__(self, root):
         """Name the folder."""
         self._root = root
-        libraries = [f"{root}{place}/x86_64-linux-gnu" for place in ("/lib", "/usr/lib")]
+        libraries = [*root.glob("lib/*-linux-gnu*"), *root.glob("usr/lib/*-linux-gnu*")]
+        loader = next(root.glob("lib/*-linux-gnu*/ld-linux*.so.*"))
         # Not LD_LIBRARY_PATH, which sendmail's Python would inherit.
-        self._loader = [root / "lib64/ld-linux-x86-64.so.2", "--library-path", ":".join(libraries)]
-        perl = ["usr/share/perl5", "usr/share/perl/5.36", "usr/lib/x86_64-linux-gnu/perl/5.36",
-                "usr/lib/x86_64-linux-gnu/perl-base"]  # fmt: skip
-        self._perl = ":".join(str(root / place) for place in perl)
+        self._loader = [loader, "--library-path", ":".join(map(str, libraries))]
+        perl = [root / "usr/share/perl5", *root.glob("usr/share/perl/5.*"),
+                *root.glob("usr/lib/*-linux-gnu*/perl/5.*"),
+                *root.glob("usr/lib/*-linux-gnu*/perl-base")]  # fmt: skip
+        self._perl = ":".join(map(str, perl))
 
     def run(self, program, *arguments, stdin="", **environment):
         """Run a program, which must succeed and say nothing on standard error; its output."""
