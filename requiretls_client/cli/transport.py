@@ -186,7 +186,9 @@ class _Relay:
         except _No as no:
             verdict = self._refusal(no.finding)
         except errors.RequireTLSError as error:
-            verdict = self._of(error)
+            if error.verdict is None:  # a refusal has one
+                raise
+            verdict = replace(error.verdict, require_tls=self._wish.require_tls)
         except OSError as error:  # smtplib's exceptions are ones
             verdict = self._refusal(unreachable(self._account.host, "", error))
         except BaseException:
@@ -224,7 +226,8 @@ class _Relay:
             return tls.trusting(self._account.ca_file or "certifi")
         except OSError as error:
             name = self._account.name
-            text = f"the ca_file of account {name} cannot be used: {error.strerror}"
+            why = syntax.printable(error.strerror or str(error))
+            text = f"the ca_file of account {name} cannot be used: {why}"
             raise self._no("certificate", text, "RFC 7817 s3", "4.3.5") from None
 
     def _greet(self, smtp: SMTP) -> Verdict:
@@ -283,12 +286,6 @@ class _Relay:
 
     def _refusal(self, finding: Finding) -> Verdict:
         return refuse(None, [finding], require_tls=self._wish.require_tls, domain=None)
-
-    def _of(self, error: errors.RequireTLSError) -> Verdict:
-        if error.verdict is not None:
-            return replace(error.verdict, require_tls=self._wish.require_tls)
-        text, status = syntax.printable(str(error)), error.status
-        return self._refusal(Finding("tls", False, text, "RFC 8689 s4.3", "", "", status))
 
 
 class _No(Exception):
