@@ -49,7 +49,8 @@ def kept(machine, state):
         tried = [each["state"] for each in messages if each["recipients"][0]["result"]]
         return messages if tried == [state] and len(messages) == 1 else []
 
-    assert (messages := poll(settled, 15)), machine.queue()
+    messages = poll(settled, 15)
+    assert messages, machine.queue()
     return messages[0]
 
 
