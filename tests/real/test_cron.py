@@ -45,10 +45,9 @@ def waiting(machine):
     """Return the one message in the spool, when nobody works on it any more."""
 
     def settled():
-        found = machine.queue()
-        return found if [each["state"] for each in found if each["attempts"]] not in (
-            [], ["under way"]
-        ) else []  # fmt: skip
+        found = machine.queue()  # for a moment also the report about one that failed
+        alone = len(found) == 1 and found[0]["attempts"]
+        return found if alone and found[0]["state"] != "under way" else []
 
     (one,) = poll(settled, 15)
     return one
