@@ -10,20 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from email.message import Message
 
 from requiretls_client import errors, syntax
 from requiretls_client.lookups import Lookups, default_lookups
 from requiretls_client.mxwalk import walks
-from requiretls_client.outgoing import Outgoing, prepare
-from requiretls_client.reports import DeliveryReport, RecipientResult
+from requiretls_client.outgoing import prepare
+from requiretls_client.reports import DeliveryReport
 from requiretls_client.session import DEFAULT_TIMEOUT, SMTP
-from requiretls_client.transaction import Run
+from requiretls_client.transaction import Results, Run, report_of
 
 AT_ONCE = 16  # domains of one message that are served side by side
-
-Results = dict[str, RecipientResult]
 
 
 def deliver(
@@ -80,7 +77,7 @@ def deliver(
             logging.getLogger("requiretls_client").exception("delivery to %s broke off", domain)
             return running.broken_off()
 
-    report = _report(outgoing, _side_by_side(run, outgoing.domains))
+    report = report_of(outgoing, _side_by_side(run, outgoing.domains))
     if report.failed:
         raise _failure(report)
     return report
@@ -97,16 +94,6 @@ def _side_by_side(
         return list(pool.map(lambda item: run(*item), domains.items()))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _report(outgoing: Outgoing, outcomes: list[Results]) -> DeliveryReport:
-    """Return the results in the order and under the names that the caller gave."""
-    by_path = {path: result for outcome in outcomes for path, result in outcome.items()}
-    ordered = [
-        replace(by_path[outgoing.paths[address]], address=address)
-        for address in outgoing.recipients
-    ]
-    return DeliveryReport(outgoing.sender, outgoing.wish.require_tls, tuple(ordered))
 
 
 # -- the failure of some -------------------------------------------------------------------------

@@ -106,6 +106,16 @@ class MX:
 
 
 @dataclass(frozen=True, slots=True)
+class SRV:
+    """One SRV record (RFC 2782). ``target`` is "" where the record says ``.``: not offered."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
 class TLSA:
     """One TLSA record (RFC 6698 s2.1), as published: its numbers may mean nothing to us."""
 
@@ -130,14 +140,14 @@ class Answer:
 
     Attributes:
         name: the name that was asked for.
-        rdtype: ``MX``, ``A``, ``AAAA``, ``TXT`` or ``TLSA``.
+        rdtype: ``MX``, ``A``, ``AAAA``, ``TXT``, ``TLSA`` or ``SRV``.
         outcome: ``records``, ``nodata``, ``nxdomain``; or, of a look-up that failed,
             ``servfail``, ``timeout`` or ``broken`` (refused, malformed, a CNAME loop).
         status: DNSSEC status of the whole chain (RFC 4035 s4.3): ``secure``, ``insecure``,
             ``bogus`` or ``indeterminate``. The last two only of a look-up that failed. Where the
             resolver is not trusted to validate, everything that it answers is ``insecure``.
-        records: MX: :class:`MX`; TLSA: :class:`TLSA`; A, AAAA and TXT: str, the strings of one
-            TXT record joined. In the order of the answer.
+        records: :class:`MX`, :class:`TLSA`, :class:`SRV`; of A, AAAA and TXT: str, the strings of
+            one TXT record joined. In the order of the answer.
         canonical: the name at the end of the CNAMEs, ``name`` when there are none.
         links: the CNAMEs, in order. In an insecure answer the first insecure link makes
             everything behind it insecure too (RFC 7672 s2.1.3).
@@ -149,7 +159,7 @@ class Answer:
     rdtype: str
     outcome: str
     status: str
-    records: tuple[MX | TLSA | str, ...] = ()
+    records: tuple[MX | TLSA | SRV | str, ...] = ()
     canonical: str = ""
     links: tuple[Link, ...] = ()
     problem: str = ""

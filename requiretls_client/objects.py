@@ -70,7 +70,7 @@ class Serialised:
         self._raw = _flat(message, policy)
         self._own: Message | None = None  # what may yet be encoded for a server without 8BITMIME
         self._exact = _flat_exact(message, policy) if _has_binary(message) else None
-        if _is_signed(message):
+        if is_signed(message):
             return  # as it is or not at all; sendmail() says why not
         if long_line(self._raw) or any(_is_binary_part(part) for part in message.walk()):
             message = copy.deepcopy(message)
@@ -150,7 +150,7 @@ class _ExactGenerator(BytesGenerator):
 
 def _flat_exact(message: Message, policy: Any) -> bytes:
     """Return a message object with its binary parts as they are, for BDAT."""
-    if not _is_signed(message):
+    if not is_signed(message):
         message = copy.deepcopy(message)
         _encode_parts(message, eight_bit=False, keep_binary=True)
         for part in message.walk():  # RFC 2045 s6.4: what holds binary is binary
@@ -171,7 +171,7 @@ def _is_binary_part(part: Message) -> bool:
     return _encoding(part) == "binary"
 
 
-def _is_signed(message: Message) -> bool:
+def is_signed(message: Message) -> bool:
     """Tell whether another encoding of a part would break a signature."""
     return "DKIM-Signature" in message or any(
         part.get_content_type() == "multipart/signed" for part in message.walk()

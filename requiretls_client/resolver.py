@@ -25,7 +25,7 @@ import dns.rcode
 import dns.rdatatype
 
 from requiretls_client import tls
-from requiretls_client.facts import MX, TLSA, Answer, Link
+from requiretls_client.facts import MX, SRV, TLSA, Answer, Link
 from requiretls_client.nameserver import Malformed, NameServer, Question
 from requiretls_client.resolvconf import checked_addresses, judge_trust, system_nameservers
 from requiretls_client.syntax import printable, reference_name
@@ -107,7 +107,7 @@ class Resolver:
 
         Args:
             name: domain name, taken as absolute; U-labels are converted (UTS 46).
-            rdtype: ``MX``, ``A``, ``AAAA``, ``TXT`` or ``TLSA``.
+            rdtype: ``MX``, ``A``, ``AAAA``, ``TXT``, ``TLSA`` or ``SRV``.
 
         Raises:
             ValueError: no domain name, or another type.
@@ -315,11 +315,12 @@ def _tlsa(data: bytes) -> TLSA:
 
 
 # One record from its wire form. dnspython types rdata as their base class.
-_READERS: dict[str, Callable[[Any], MX | TLSA | str]] = {
+_READERS: dict[str, Callable[[Any], MX | TLSA | SRV | str]] = {
     "MX": lambda rdata: MX(rdata.preference, _text(rdata.exchange)),
     "A": lambda rdata: str(rdata.address),
     "AAAA": lambda rdata: str(rdata.address),
     # RFC 8461 s3.1. One character an octet, so that those beyond ASCII stay what they are.
     "TXT": lambda rdata: b"".join(rdata.strings).decode("latin-1"),
     "TLSA": lambda rdata: _tlsa(rdata.data),
+    "SRV": lambda rdata: SRV(rdata.priority, rdata.weight, rdata.port, _text(rdata.target)),
 }

@@ -8,17 +8,18 @@ the message has left nothing is sent again.
 from __future__ import annotations
 
 import smtplib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from requiretls_client import content, errors, syntax
-from requiretls_client.mxwalk import Walk
 from requiretls_client.outgoing import Outgoing
 from requiretls_client.replies import enhanced_status
-from requiretls_client.reports import Attempt, RecipientResult
+from requiretls_client.reports import Attempt, DeliveryReport, RecipientResult
 from requiretls_client.session import SMTP
 from requiretls_client.verdict import Verdict
+
+Results: TypeAlias = dict[str, RecipientResult]  # mailbox -> what became of it
 
 MAX_SESSIONS = 5  # hosts that get the message and say "later"; each got all of it, perhaps
 
@@ -42,6 +43,22 @@ class Said:
     remote: bool = False
 
 
+class Walk(Protocol):
+    """The way to sessions: over the hosts of a domain (mxwalk), or to one server.
+
+    Attributes:
+        attempts: what was tried so far, in order.
+    """
+
+    attempts: list[Attempt]
+
+    def sessions(self) -> Iterator[SMTP]:
+        """Yield connected sessions that qualify, from the best host to the last."""
+
+    def verdict(self) -> Verdict:
+        """Return why no host (further) qualifies."""
+
+
 class Run:
     """The message on its way to the mailboxes of one domain."""
 
@@ -53,7 +70,7 @@ class Run:
         self._walks: list[Walk] = []
         self._under_way: list[str] = []  # in a transaction of which nothing is known yet
 
-    def results(self, walks: Iterable[Walk]) -> dict[str, RecipientResult]:
+    def results(self, walks: Iterable[Walk]) -> Results:
         """Go from host to host until each mailbox has an outcome; return them."""
         sessions = 0
         for walk in walks:
@@ -84,7 +101,7 @@ class Run:
             said = replace(said, code=451, status="4.4.1")
         return said, verdict, host
 
-    def broken_off(self) -> dict[str, RecipientResult]:
+    def broken_off(self) -> Results:
         """Return what is known after an exception; of a transaction under way nobody can tell."""
         nothing = Verdict(False, self._outgoing.wish.require_tls, False, (), "", "none")
         text = "the delivery broke off with an unexpected error, see the log"
@@ -96,7 +113,7 @@ class Run:
                 self._outcomes.setdefault(mailbox, later)
         return self._results()
 
-    def _results(self) -> dict[str, RecipientResult]:
+    def _results(self) -> Results:
         tried = tuple(attempt for walk in self._walks for attempt in walk.attempts)
         return {who: _result(who, *each, tried) for who, each in self._outcomes.items()}
 
@@ -146,15 +163,33 @@ class Run:
             rest = Said(554, "5.6.0", syntax.printable(str(error)), False)
         return {each: _server(*refused[each]) if each in refused else rest for each in batch}
 
+    def options(self, smtp: SMTP) -> tuple[Sequence[str], Sequence[str]]:
+        """Return further parameters of MAIL and RCPT: none, unless a subclass has some."""
+        return (), ()
+
     def _transact(self, smtp: SMTP, batch: list[str]) -> dict[str, Any]:
         outgoing = self._outgoing
+        options, for_each = self.options(smtp)
         strict = outgoing.wish.require_tls
         if not isinstance(outgoing.message, bytes):
-            return smtp.send_message(outgoing.message, outgoing.sender, batch, require_tls=strict)
-        options: Any = ()
+            return smtp.send_message(
+                outgoing.message, outgoing.sender, batch, options, for_each, require_tls=strict
+            )
         if not "".join([outgoing.sender, *batch]).isascii():
-            options = content.international_options((), smtp.has_extn)
-        return smtp.sendmail(outgoing.sender, batch, outgoing.message, options, require_tls=strict)
+            options = content.international_options(options, smtp.has_extn)
+        return smtp.sendmail(
+            outgoing.sender, batch, outgoing.message, options, for_each, require_tls=strict
+        )
+
+
+def report_of(outgoing: Outgoing, outcomes: Iterable[Results]) -> DeliveryReport:
+    """Return the results in the order and under the names that the caller gave."""
+    by_path = {path: result for outcome in outcomes for path, result in outcome.items()}
+    ordered = [
+        replace(by_path[outgoing.paths[address]], address=address)
+        for address in outgoing.recipients
+    ]
+    return DeliveryReport(outgoing.sender, outgoing.wish.require_tls, tuple(ordered))
 
 
 def _server(code: int, text: bytes | str) -> Said:

@@ -20,6 +20,7 @@ from requiretls_client.testing import Server
 from requiretls_client.testing import connection as serving
 
 if TYPE_CHECKING:
+    from sending import Machine
     from small_internet import SmallInternet
 
 COMMAND = re.compile(rb"([A-Za-z]{4,8})(?:[ :][ -~\x80-\xff]*)?\r?\n?")
@@ -129,3 +130,11 @@ def message() -> EmailMessage:
     message["Subject"] = "canary-subject"
     message.set_content("canary-body\n")
     return message
+
+
+@pytest.fixture
+def machine(watch: Watch, tmp_path, monkeypatch) -> Machine:
+    """Return a user with a home, a configuration and a spool."""
+    from sending import Machine
+
+    return Machine(tmp_path, monkeypatch)

@@ -18,6 +18,9 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mutate_send
+import mutate_spool
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 300  # a mutant that hangs has been missed too
 
@@ -1043,7 +1046,8 @@ COMMANDS = ["test_cli_view", "test_cli_check", "test_cli_cache", "test_recording
 
 def main(names: list[str]) -> int:
     """Try the mutations of these names, or all; return the exit status."""
-    chosen = [row for row in MUTATIONS if not names or row[0] in names]
+    every = [*MUTATIONS, *mutate_spool.MUTATIONS, *mutate_send.MUTATIONS]
+    chosen = [row for row in every if not names or row[0] in names]
     rows = [("nothing", "policy", "", ""), *chosen]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda row: try_out(*row), rows))
@@ -1071,6 +1075,8 @@ def try_out(name: str, module: str, old: str, new: str) -> str:
         suites = [*DOMAINS, *SUITES] if module in OF_DOMAINS else [*SUITES, *DOMAINS]
         if module.startswith("cli/") or module == "recording":
             suites = COMMANDS
+        for own in (mutate_spool, mutate_send):
+            suites = own.SUITES if module in own.MODULES else suites
         failed = failures(copy, suites)
     print(f"{name:34} {failed or 'NOT MISSED'}", flush=True)
     return failed

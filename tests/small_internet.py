@@ -101,7 +101,12 @@ class SmallInternet:
 
 def _full(rdtype, record):
     """Return a record as a master file has it: absolute names, quoted text."""
-    return {"MX": f"{record}.", "CNAME": f"{record}.", "TXT": f'"{record}"'}.get(rdtype, record)
+    return {
+        "MX": f"{record}.",
+        "SRV": f"{record}.",
+        "CNAME": f"{record}.",
+        "TXT": f'"{record}"',
+    }.get(rdtype, record)
 
 
 def key_digest(certificate):

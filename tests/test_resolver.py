@@ -22,11 +22,11 @@ import pytest
 from nameserver import NameServer, Reply, reply
 
 from requiretls_client import resolvconf, resolver, tls
-from requiretls_client.facts import MX, TLSA, Answer, Link
+from requiretls_client.facts import MX, SRV, TLSA, Answer, Link
 from requiretls_client.resolver import Resolver
 from requiretls_client.testing import CA
 
-TYPES = ["MX", "A", "AAAA", "TXT", "TLSA"]
+TYPES = ["MX", "A", "AAAA", "TXT", "TLSA", "SRV"]
 GOOD = {("example.net", "A"): reply("192.0.2.1", secure=True)}
 SILENT = reply(silent=True)
 SOON = 0.4  # seconds for questions that shall fail
@@ -62,6 +62,8 @@ RECORDS = [
     ("txt-octets-stay-apart", "TXT", (r'"v=\195\164\000"',), ("v=\xc3\xa4\x00",)),
     ("TLSA-01", "TLSA", (f"3 1 1 {'0a' * 32}", "255 9 8 01"),
      (TLSA(3, 1, 1, b"\n" * 32), TLSA(255, 9, 8, b"\x01"))),
+    ("SUB-06-srv", "SRV", ("0 1 465 SMTP.example.net.", "10 0 0 ."),
+     (SRV(0, 1, 465, "smtp.example.net"), SRV(10, 0, 0, ""))),
     # H13: such hosts stay visible, as text that is no host name
     ("H13-blank", "MX", (r"10 a\032b.example.",), (MX(10, r"a\032b.example"),)),
     ("H13-nul", "MX", (r"10 mx\000.example.",), (MX(10, r"mx\000.example"),)),
@@ -475,7 +477,8 @@ def test_trust(servers, trust_ad, file_says, trusted, reason):
 @pytest.mark.parametrize("rdtype", TYPES)
 def test_ad_without_trust(dns_server, rdtype):
     """DNS-01, DANE-01, J01: AD of a server that is not trusted makes nothing secure."""
-    records = {"MX": "0 mx.example.", "A": ADDRESS, "AAAA": "::1", "TXT": "x", "TLSA": "3 1 0 00"}
+    records = {"MX": "0 mx.example.", "A": ADDRESS, "AAAA": "::1", "TXT": "x", "TLSA": "3 1 0 00",
+               "SRV": "0 0 465 a.example."}  # fmt: skip
     server = dns_server({("example.net", rdtype): reply(records[rdtype], secure=True)})
     assert client(server).query("example.net", rdtype).status == "secure"
     assert client(server, trust_ad=False).query("example.net", rdtype).status == "insecure"
@@ -797,7 +800,8 @@ def test_nothing_is_left_open(dns_server):
 # -- hostile octets ------------------------------------------------------------------------------
 
 
-HOSTILE = {"MX": ("10 mx.example.net.", "20 ."), "TLSA": ("3 1 0 00", "2 0 0 0102")}
+HOSTILE = {"MX": ("10 mx.example.net.", "20 ."), "TLSA": ("3 1 0 00", "2 0 0 0102"),
+           "SRV": ("0 1 465 smtp.example.net.", "0 0 0 .")}  # fmt: skip
 
 
 def hostile(rdtype, seed):
@@ -827,7 +831,7 @@ def hostile(rdtype, seed):
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-@pytest.mark.parametrize("rdtype", ["MX", "TLSA"])
+@pytest.mark.parametrize("rdtype", ["MX", "TLSA", "SRV"])
 def test_hostile_answers(dns_server, transport, rdtype):
     """H13, H14: no octets from a server raise; they make a whole answer or a failure."""
     count = 300
@@ -842,7 +846,7 @@ def test_hostile_answers(dns_server, transport, rdtype):
         answer = asker.query("example.net", rdtype)
         assert (answer.problem == "") is (answer.outcome in ("records", "nodata", "nxdomain"))
         assert answer.status in ("insecure", "secure", "indeterminate")
-        kind = MX if rdtype == "MX" else TLSA
+        kind = {"MX": MX, "TLSA": TLSA, "SRV": SRV}[rdtype]
         assert all(isinstance(record, kind) for record in answer.records)
         assert answer.problem.isprintable()
 

@@ -1,4 +1,4 @@
-"""What ``requiretls send`` was asked to do: a message and its envelope, before it is tried."""
+"""What ``requiretls send`` was asked to do: a message with its envelope, not yet tried."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ class Job:
         require_tls: RFC 8689 s4.2.1 or not at all; for every attempt.
         tls_optional: ``TLS-Required: No`` (RFC 8689 s3).
         account: name of the account in the configuration; "" means straight to the mail hosts.
+        notify: NOTIFY of every recipient (RFC 3461 s4.1), such as ``NEVER``; "" says nothing.
+        ret: RET (RFC 3461 s4.3): ``HDRS`` or ``FULL``; "" says nothing.
+        envelope_id: ENVID (RFC 3461 s4.4), as it was given; "" for none.
     """
 
     message: bytes
@@ -24,3 +27,6 @@ class Job:
     require_tls: bool
     tls_optional: bool
     account: str
+    notify: str = ""
+    ret: str = ""
+    envelope_id: str = ""

@@ -21,7 +21,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping, Sequence
 
-from requiretls_client.facts import MX, TLSA, Answer, Link
+from requiretls_client.facts import MX, SRV, TLSA, Answer, Link
 
 
 class FakeResolver:
@@ -95,10 +95,13 @@ class FakeResolver:
         return any(each == name or each.endswith(f".{name}") for each in names)
 
 
-def _parse(rdtype: str, text: str) -> MX | TLSA | str:
+def _parse(rdtype: str, text: str) -> MX | TLSA | SRV | str:
     if rdtype == "MX":
         preference, host = text.split()
         return MX(int(preference), "" if host == "." else host.lower())
+    if rdtype == "SRV":
+        priority, weight, port, target = text.split()
+        return SRV(int(priority), int(weight), int(port), "" if target == "." else target.lower())
     if rdtype == "TLSA":
         usage, selector, matching, data = text.split(maxsplit=3)
         return TLSA(int(usage), int(selector), int(matching), bytes.fromhex(data))

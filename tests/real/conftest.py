@@ -23,28 +23,28 @@ def real_ca(tmp_path_factory: pytest.TempPathFactory) -> RealCA:
 @pytest.fixture(scope="session")
 def postfix311(real_ca: RealCA) -> Iterator[postfix.Postfix311]:
     """Run Postfix 3.11, which offers REQUIRETLS."""
-    with postfix.running_311(_folder("postfix311") / "root", real_ca) as server:
+    with postfix.running_311(folder_of("postfix311") / "root", real_ca) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def postfix37(real_ca: RealCA) -> Iterator[postfix.Postfix]:
     """Run Postfix 3.7, which does not know REQUIRETLS."""
-    with postfix.running_37(_folder("postfix37") / "root", real_ca) as server:
+    with postfix.running_37(folder_of("postfix37") / "root", real_ca) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def smtp_sink() -> Iterator[Server]:
     """Run smtp-sink, which has no TLS and takes MAIL with any parameter."""
-    with peers.running_smtp_sink(_folder("postfix37") / "root") as server:
+    with peers.running_smtp_sink(folder_of("postfix37") / "root") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def smtp_server(real_ca: RealCA) -> Iterator[peers.SMTPServer]:
     """Run npm's smtp-server, which offers REQUIRETLS and AUTH."""
-    with peers.running_smtp_server(_folder("smtp_server"), real_ca) as server:
+    with peers.running_smtp_server(folder_of("smtp_server"), real_ca) as server:
         yield server
 
 
@@ -57,18 +57,18 @@ def internet(
 ) -> Iterator[Internet]:
     """Run the small internet: the domains of zones.py and everything that they need."""
     real = {"postfix311": postfix311, "postfix37": postfix37, "smtp_server": smtp_server}
-    with running(_folder("unbound") / "root", real_ca, real) as world:
+    with running(folder_of("unbound") / "root", real_ca, real) as world:
         yield world
 
 
 @pytest.fixture(scope="session")
 def judge(internet: Internet) -> Iterator[oracle.Judge]:
     """Run the Postfix 3.11 that relays into the small internet."""
-    with oracle.running_judge(_folder("postfix311") / "root", internet.ca) as relay:
+    with oracle.running_judge(folder_of("postfix311") / "root", internet.ca) as relay:
         yield relay
 
 
-def _folder(name: str) -> Path:
+def folder_of(name: str) -> Path:
     """Return where server `name` was unpacked; skip the test, or fail it in CI, if nowhere."""
     path, reason = places.lookup(name)
     if path is not None:

@@ -44,6 +44,7 @@ Debug::NoLocking "true"; // the cache folder has its own lock
 def unpack(cache: Cache, folder: Path, suite: str, package: str, alone: bool = False) -> Path:
     """Unpack `package` of `suite` under `folder`; returns the root of what it contains.
 
+    Several may be named, with blanks between them.
     Everything that it depends on comes too, unless `alone`. No maintainer script runs.
     """
     apt = folder / "apt"
@@ -58,9 +59,9 @@ def unpack(cache: Cache, folder: Path, suite: str, package: str, alone: bool = F
     cache.call([*apt_get, "update", "--error-on=any"])
     archives = apt / "cache/archives"
     if alone:
-        cache.call([*apt_get, "download", package], cwd=archives)
+        cache.call([*apt_get, "download", *package.split()], cwd=archives)
     else:
-        cache.call([*apt_get, "install", "--download-only", package])
+        cache.call([*apt_get, "install", "--download-only", *package.split()])
     for deb in sorted(archives.glob("*.deb")):
         cache.call(["dpkg-deb", "-x", str(deb), str(root)])
     shutil.rmtree(apt)

@@ -48,16 +48,16 @@ class Layout:
 
     def mount(self) -> None:
         """Make every mount; called in the new namespace."""
-        _mount("none", "/", None, MS_REC | MS_PRIVATE)
-        _mount("proc", "/proc", "proc", 0)
-        _mount("tmpfs", self.scratch, "tmpfs", 0)
+        mount("none", "/", None, MS_REC | MS_PRIVATE)
+        mount("proc", "/proc", "proc", 0)
+        mount("tmpfs", self.scratch, "tmpfs", 0)
         for root in self.roots:
-            _mount("tmpfs", root / "mnt", "tmpfs", 0)
-            _mount("/dev", root / "dev", None, MS_BIND)
+            mount("tmpfs", root / "mnt", "tmpfs", 0)
+            mount("/dev", root / "dev", None, MS_BIND)
         lines = "".join(f"{address} {name}\n" for name, address in self.hosts.items())
         hosts = self.scratch / "hosts"
         hosts.write_text(Path("/etc/hosts").read_text() + "\n" + lines)
-        _mount(hosts, "/etc/hosts", None, MS_BIND)
+        mount(hosts, "/etc/hosts", None, MS_BIND)
         if self.resolver:
             self._mount_resolver()
 
@@ -67,7 +67,7 @@ class Layout:
         settings.write_text(f"nameserver {self.resolver}\noptions edns0 trust-ad\n")
         for place in (Path("/etc/resolv.conf"), *(root / "etc/resolv.conf" for root in self.roots)):
             if place.exists():  # a minimal machine may have none, and then asks 127.0.0.1
-                _mount(settings, place, None, MS_BIND)
+                mount(settings, place, None, MS_BIND)
 
 
 def why_not(scratch: Path) -> str | None:
@@ -131,7 +131,13 @@ def _loopback_up() -> None:
         fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
 
 
-def _mount(source: str | Path, target: str | Path, kind: str | None, flags: int) -> None:
+def unshare_mounts() -> None:
+    """Give this process and its children a view of the file system that is theirs alone."""
+    _libc("unshare", CLONE_NEWNS)
+    mount("none", "/", None, MS_REC | MS_PRIVATE)
+
+
+def mount(source: str | Path, target: str | Path, kind: str | None, flags: int) -> None:
     """Call mount(2)."""
     arguments = [os.fsencode(source), os.fsencode(target), kind and kind.encode()]
     _libc("mount", *arguments, ctypes.c_ulong(flags), None)

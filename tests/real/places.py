@@ -23,6 +23,7 @@ HOSTS = {
     "mx.old.test": "127.0.0.37",
     "sink.real.test": "127.0.0.38",
     "mx.node.test": "127.0.0.45",
+    "mx.away.test": "127.0.0.46",
     "judge.real.test": "127.0.0.24",
 }
 

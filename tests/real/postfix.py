@@ -86,6 +86,16 @@ def running_311(root: Path, ca: RealCA) -> Iterator[Postfix311]:
 
 
 @contextmanager
+def running_away(root: Path, ca: RealCA) -> Iterator[Postfix]:
+    """Run one more Postfix 3.11, which a test starts when it likes: until then it is away."""
+    server = Postfix(root / "mnt/away", "mx.away.test")
+    certificates = {"own.pem": ca.issue(server.name)}
+    listeners = (Listener(server.host, 25),)
+    instance = Instance(server.name, certificates, listeners, (server.domain,), place="/mnt/away")
+    yield from run(root, server, instance)
+
+
+@contextmanager
 def running_37(root: Path, ca: RealCA) -> Iterator[Postfix]:
     """Run Postfix 3.7, which knows no REQUIRETLS."""
     server = Postfix(root / "mnt", "mx.old.test")

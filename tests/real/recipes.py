@@ -29,6 +29,9 @@ postfix:x:{POSTFIX_UID}:
 postdrop:x:{POSTDROP_GID}:
 """
 
+# Programs that call sendmail, and msmtp to compare with; dma because bsd-mailx wants an MTA.
+MAILERS = "bsd-mailx s-nail php8.2-cli git-email msmtp dma"
+
 Recipe = Callable[[Path], None]
 
 
@@ -46,7 +49,9 @@ def server_recipes(cache: Cache) -> dict[str, Recipe]:
     return {
         "postfix311": partial(_unpacked, cache, "forky", "postfix"),
         "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
+        "mailers": partial(_unpacked, cache, "bookworm", MAILERS),
         "smtp_server": partial(_smtp_server, cache),
+        "cron": partial(_files, cache, "cron"),
         "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
     }
 
@@ -85,6 +90,11 @@ def _unpacked(cache: Cache, suite: str, package: str, folder: Path) -> None:
     (root / "etc/resolv.conf").touch()  # the same
     (root / "etc/passwd").write_text(PASSWD)
     (root / "etc/group").write_text(GROUP)
+
+
+def _files(cache: Cache, package: str, folder: Path) -> None:
+    """Unpack a package whose programs start outside of a root folder: all it needs is there."""
+    debian.unpack(cache, folder, debian.own_suite(), package, alone=True).rename(folder / "files")
 
 
 def _smtp_server(cache: Cache, folder: Path) -> None:

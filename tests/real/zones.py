@@ -141,6 +141,8 @@ DANE = (
         mx2          A    {hidden}
         _25._tcp.mx1 TLSA {postfix311:3 1 1}
         _25._tcp.mx2 TLSA 3 1 1 {wrong}
+        _submission._tcp  SRV 0 1 587 mx.real.test.
+        _submissions._tcp SRV 0 1 465 mx.real.test.
         """,
         "delivered:mx1.dane.test",
         "Deliver to the first: all is secure and its TLSA record matches (B1).",
@@ -567,7 +569,7 @@ UNUSUAL = (
 
 STS = (
     Zone(
-        "sts", INSECURE, _GOOD,
+        "sts", INSECURE, _GOOD + "_submission._tcp SRV 0 1 587 mx.real.test.",
         "delivered:mx.sts.test",
         "Deliver with PKIX: the policy names the host (A2).",
         policy=Policy(("mx.sts.test",)),
