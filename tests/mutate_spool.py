@@ -110,8 +110,8 @@ MUTATIONS = [
     ),
     (
         'trouble-is-said', 'cli/attempt',
-        '            trouble = str(error)',
-        '            pass',
+        '        return str(error)\n',
+        '        pass\n',
     ),
     (
         'only-those-who-wait', 'cli/attempt',

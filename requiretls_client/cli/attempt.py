@@ -88,15 +88,7 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
     trouble = ""
     for results in _transmit(replace(job, recipients=tried), transmit):
         found.update({each.address: each for each in results})
-        now = spool.clock()
-        over = entry.progress.is_over(times, now)
-        try:
-            entry.note(
-                progress.outcome(results, now, over=over),
-                spare=progress.outcome(results, now, over=over, briefly=True),
-            )
-        except SpoolError as error:
-            trouble = str(error)
+        trouble = _note(spool, entry, results, times) or trouble
     outcome = Outcome(
         entry.id,
         DeliveryReport(job.sender, job.require_tls, tuple(found[each] for each in tried)),
@@ -108,6 +100,20 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
     if not trouble:
         _settle(spool, entry, transmit, times, outcome)
     return outcome
+
+
+def _note(spool: Spool, entry: Entry, results: list[RecipientResult], times: Schedule) -> str:
+    """Note what became of some recipients; return why that was not possible, "" if it was."""
+    now = spool.clock()
+    over = entry.progress.is_over(times, now)
+    whole, brief = (
+        progress.outcome(results, now, over=over, briefly=briefly) for briefly in (False, True)
+    )
+    try:
+        entry.note(whole, spare=brief)
+    except SpoolError as error:
+        return str(error)
+    return ""
 
 
 def resume(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> Outcome:
