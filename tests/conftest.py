@@ -133,7 +133,25 @@ def message() -> EmailMessage:
 
 
 @pytest.fixture
-def machine(watch: Watch, tmp_path, monkeypatch) -> Machine:
+def closed_lookups(monkeypatch) -> Iterator[None]:
+    """End the threads of the look-ups that sending keeps for its process."""
+    from requiretls_client.cli import transport
+
+    make, made = transport._lookups.__wrapped__, []
+
+    @functools.lru_cache(maxsize=1)
+    def lookups(settings):
+        made.append(make(settings))
+        return made[-1]
+
+    monkeypatch.setattr(transport, "_lookups", lookups)
+    yield
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def machine(watch: Watch, tmp_path, monkeypatch, closed_lookups) -> Machine:
     """Return a user with a home, a configuration and a spool."""
     from sending import Machine
 

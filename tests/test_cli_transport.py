@@ -21,7 +21,7 @@ TWO = replace(JOB, recipients=("bob@example.net", "carol@example.com"))
 
 
 @pytest.fixture(autouse=True)
-def cache_of_its_own(tmp_path, monkeypatch):
+def cache_of_its_own(tmp_path, monkeypatch, closed_lookups):
     """Keep policies away from the user's."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
