@@ -173,6 +173,7 @@ class Program:
     def _through_spool(self, job: Job, config: Config, options: Options) -> int:
         """Keep the message, then try it."""
         from requiretls_client.cli.attempt import attempt
+        from requiretls_client.cli.record import DamagedError
         from requiretls_client.cli.schedule import DAY, Schedule
         from requiretls_client.cli.spool import open_spool
         from requiretls_client.cli.spool_files import SpoolError
@@ -188,7 +189,7 @@ class Program:
                 return self._once(job, config, options, otherwise=exit_status.NO_SPOOL)
             try:
                 outcome = attempt(spool, entry, partial(transmit, config=config), times)
-            except SpoolError as error:
+            except (DamagedError, SpoolError) as error:
                 self._complain(f"{error}; the message waits in the spool", exit_status.LATER)
                 return exit_status.OK if self.sendmail else exit_status.LATER
         return self._tell(outcome, options)

@@ -55,8 +55,10 @@ def transmit(job: Job, config: Config) -> DeliveryReport:
         return _straight(job, config)
     except ConfigError as error:
         return _same_for_all(job, "deferred", 451, "4.3.5", str(error))
-    except (ValueError, TypeError) as error:  # it cannot be sent, now or later
+    except ValueError as error:  # it cannot be sent, now or later
         return _same_for_all(job, "refused", 554, "5.6.0", str(error))
+    except TypeError as error:  # a bug of ours is no reason to give the message up
+        return _same_for_all(job, "deferred", 451, "4.3.0", str(error))
 
 
 def _same_for_all(job: Job, state: str, code: int, status: str, text: str) -> DeliveryReport:
