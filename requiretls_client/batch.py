@@ -11,7 +11,6 @@ A message with ``require_tls`` leaves after its MAIL was accepted, and alone in 
 
 from __future__ import annotations
 
-import smtplib
 from collections.abc import Callable, Iterable
 from email.message import Message
 from typing import TYPE_CHECKING, Any
@@ -67,6 +66,7 @@ class Batch:
         self._ordinary: Verdict | None = None  # what ordinary mail leaves under, while that holds
         self._grouped = False  # the session stands, and takes groups of commands
         self._due: Entry | None = None  # the server waits for its content
+        self._flight: Flight | None = None  # that was sent, and not answered yet
         self._outcomes: dict[int, MessageOutcome] = {}
         self._told = 0
 
@@ -194,11 +194,17 @@ class Batch:
         """Bring what has begun to its end."""
         if self._window:
             self._fly()
+        self._come_down()
         if self._due is not None:
             self._fly()
+            self._come_down()
 
     def _fly(self) -> None:
-        """Send the content that is due with the messages that wait, and take in the replies."""
+        """Send the content that is due with the messages that wait.
+
+        The replies are taken in when the next flight is ready: meanwhile the server works.
+        """
+        self._come_down()
         smtp, due, window = self._smtp, self._due, self._window
         self._due, self._window = None, []
         self._commands = self._octets = 0
@@ -208,7 +214,6 @@ class Batch:
             whole = entry is not window[-1]
             last = pipelining.bdat(entry.mail) if whole else pipelining.DATA
             groups.append(([*commands, last], entry.mail.in_memory if whole else b""))
-        replies: list[Reply] = []
         lost: Exception | None = None
         pipe = smtp._current_pipe()
         begun = pipe.begun if pipe else 0
@@ -216,16 +221,18 @@ class Batch:
             with Demand(smtp, bool(window) and window[0].mail.required):
                 smtp._field_is_in = bool(window) and window[0].mail.optional
                 smtp._send_flight(pipelining.final(due.mail.in_memory) if due else b"", groups)
-            smtp._read_group(bool(due) + sum(len(group) for group, _ in groups), replies)
         except (OSError, ValueError) as error:
             lost = error
         finally:
             smtp._field_is_in = False
-        if lost is None and smtp.sock is None:
-            lost = smtplib.SMTPServerDisconnected("the server ended the session (421)")
         left = pipe is not None and pipe.begun != begun
-        flight = Flight(smtp, due, window, replies, lost, left=left)
-        self._due = flight.settle()
-        self._grouped = self._grouped and smtp.sock is not None
-        for known in flight.known:
-            self._record(*known)
+        self._flight = Flight(smtp, due, window, lost, left=left)
+
+    def _come_down(self) -> None:
+        """Take in the replies to the flight that is under way."""
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._due = flight.settle()
+            self._grouped = self._grouped and self._smtp.sock is not None
+            for known in flight.known:
+                self._record(*known)

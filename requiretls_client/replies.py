@@ -76,27 +76,33 @@ class Parser:
         """Add what has arrived."""
         self.buffer += data
 
+    @staticmethod
+    def made(code: int, text: bytes) -> Reply:
+        """Return a reply of one line that :meth:`take_simple` gave in parts."""
+        return Reply(code, [text], [])
+
     @property
     def idle(self) -> bool:
         """Whether nothing has arrived that was not taken."""
         return not (self.buffer or self._raw)
 
-    def take_simple(self, most: int) -> list[Reply]:
-        """Return the replies of one line each that have arrived whole, at most so many.
+    def take_simple(self, most: int) -> list[tuple[int, bytes]]:
+        """Return the replies of one line each that have arrived whole, as code and text.
 
         The cheap way for the replies to a group of commands. A reply of another form, an error
         among them, stays for :meth:`take`; so does what is behind a 421.
         """
-        replies: list[Reply] = []
+        replies: list[tuple[int, bytes]] = []
         if self._raw:  # lines of a longer one
             return replies
-        at = 0
-        while len(replies) < most and (found := _SINGLE.match(self.buffer, at)):
-            replies.append(Reply(int(found[1]), [found[2]], []))
+        at, buffer = 0, self.buffer
+        while len(replies) < most and (found := _SINGLE.match(buffer, at)):
+            code, text = found.groups()
+            replies.append((int(code), text.strip(b" \t\r\n")))
             at = found.end()
-            if replies[-1].code == 421:
+            if code == b"421":
                 break
-        del self.buffer[:at]
+        del buffer[:at]
         return replies
 
     def take(self) -> Reply | None:

@@ -112,9 +112,12 @@ def check_envelope(
     """
     paths = [mailbox(sender, "from_addr")]
     for number, recipient in enumerate(recipients):
-        paths.append(mailbox(recipient, f"to_addrs[{number}]"))
-        if not paths[-1]:
-            raise ValueError(f"to_addrs[{number}] is empty")
+        path = recipient
+        if not (isinstance(path, str) and _PLAIN.fullmatch(path) and len(path) <= MAX_PATH):
+            path = mailbox(recipient, f"to_addrs[{number}]")
+            if not path:
+                raise ValueError(f"to_addrs[{number}] is empty")
+        paths.append(path)
     if not "".join(paths).isascii() and "SMTPUTF8" not in map(str.upper, mail_options):
         for path in paths:
             path.encode("ascii")

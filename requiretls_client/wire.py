@@ -211,16 +211,24 @@ class Wire(smtplib.SMTP):
         while len(replies) < count:
             if pipe is None or self.debuglevel > 0:
                 replies.append(self.getreply())
-            else:  # with it come those that have arrived behind it
+            else:
                 first = self._read_reply(pipe)
-                most = min(count - len(replies), len(pipe.owed)) - 1 if first.code != 421 else 0
-                arrived = [first, *pipe.parser.take_simple(most)]
-                self._answered(pipe, len(arrived), arrived[-1])
-                replies += [(reply.code, reply.text) for reply in arrived]
+                replies.append((first.code, first.text))
+                self._answered(pipe, 1, first)
+                if first.code != 421 and pipe.owed:  # with it come those that are there already
+                    self._take_arrived(pipe, min(count - len(replies), len(pipe.owed)), replies)
             if replies[-1][0] == 421:  # RFC 5321 s3.8
                 self.close()
                 break
         return replies
+
+    def _take_arrived(self, pipe: Pipe, most: int, replies: list[Reply]) -> None:
+        """Add the replies that have arrived, at most so many, without waiting."""
+        arrived = pipe.parser.take_simple(most)
+        if arrived:
+            code, text = arrived[-1]
+            self._answered(pipe, len(arrived), pipe.parser.made(code, text))
+            replies += arrived
 
     def _read_reply(self, pipe: Pipe) -> ParsedReply:
         """Return the next reply; one that has arrived already, of a group, needs no waiting."""

@@ -923,8 +923,8 @@ MUTATIONS = [
     ),
     (
         'stalled-server-doubts', 'flight',
-        'if lost is not None and isinstance(lost.__cause__, TimeoutError) and replies:',
-        'if False:',
+        'or (silent and self._replies):',
+        'or False:',
     ),
     (
         'shift-in-a-part', 'flight',
