@@ -208,8 +208,13 @@ MUTATIONS = [
     ),
     (
         'choke-point-of-groups', 'connection',
-        '        for verb, rest in commands:\n            self._check_command(verb, rest)\n',
-        '        for verb, rest in commands:\n            pass\n',
+        'free = self._path is None and not self._requires  #',
+        'free = True  #',
+    ),
+    (
+        'every-command-of-a-group', 'connection',
+        'if not (free and verb == "RCPT"):',
+        'if verb != "MAIL":',
     ),
     (
         'one-line-a-command', 'connection',
