@@ -373,6 +373,18 @@ def test_groups_pass_the_guard(client):
     assert nothing_sent(server)
 
 
+def test_recipients_pass_the_guard(serve):
+    """Where TLS is required, no recipient is named in clear, in a group neither."""
+    server = serve(**CHUNKING)
+    with connect(server) as smtp:
+        smtp.ehlo()
+        smtp._session_requires = True
+        with pytest.raises(rt.RequireTLSError):
+            smtp._send_flight(b"", [([("RCPT", f" TO:<{ONE}>")], b"")])
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
 def test_debug_output_hides_content(client, capsys):
     """G06: at debug level 1 the content does not show, in groups and in chunks neither."""
     for way in ("groups", "chunks"):
