@@ -71,8 +71,9 @@ def prepare(
         ValueError, TypeError: as :meth:`SMTP.sendmail`.
     """
     recipients = [to_addrs] if isinstance(to_addrs, str) else list(to_addrs)
-    mail_options = syntax.checked_options(mail_options, "mail_options")
-    rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
+    if mail_options or rcpt_options:
+        mail_options = syntax.checked_options(mail_options, "mail_options")
+        rcpt_options = syntax.checked_options(rcpt_options, "rcpt_options")
     paths = syntax.check_envelope(from_addr, recipients, mail_options)
     if smtp._path is not None:
         for path in paths[1:]:
