@@ -13,9 +13,10 @@ from email.message import EmailMessage
 from typing import TYPE_CHECKING
 
 import pytest
+from support import connect
 
 from requiretls_client import SMTP
-from requiretls_client import connection as client
+from requiretls_client import connection as dialling
 from requiretls_client.testing import Server
 from requiretls_client.testing import connection as serving
 
@@ -46,8 +47,8 @@ class Watch:
         self.strict = {}  # the same pair -> lines that had come in clear before
         patch.setattr(serving.Connection, "__init__", self._serving(serving.Connection.__init__))
         for name in ("send", "_secure"):
-            call = getattr(client.Connection, name)
-            patch.setattr(client.Connection, name, self._asking(call, always=name == "_secure"))
+            call = getattr(dialling.Connection, name)
+            patch.setattr(dialling.Connection, name, self._asking(call, always=name == "_secure"))
 
     def _serving(self, call):
         @functools.wraps(call)
@@ -103,6 +104,29 @@ def watch() -> Iterator[Watch]:
         watch = Watch(patch)
         yield watch
     assert not watch.leaks(), "in clear, where TLS is required"
+
+
+@pytest.fixture
+def client(serve, request):
+    """Return what makes a server and a client that goes one of the ways, over TLS.
+
+    The server offers what ``SERVED`` of the test's module says.
+    """
+    clients = []
+
+    def make(way="groups", cls=SMTP, **options):
+        server = serve(**{"extensions": request.module.SERVED, **options})
+        smtp = connect(server, cls)
+        clients.append(smtp)
+        smtp.use_pipelining = way != "steps"
+        smtp.use_chunking = way == "chunks"
+        smtp.starttls()
+        smtp.ehlo()
+        return server, smtp
+
+    yield make
+    for smtp in clients:
+        smtp.close()
 
 
 @pytest.fixture

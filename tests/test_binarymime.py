@@ -18,6 +18,7 @@ from requiretls_client.testing import close
 
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
 OFFERS = ["PIPELINING", "SIZE 90000000", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"]
+SERVED = OFFERS  # by default, see the fixture client
 WAYS = ["steps", "groups", "chunks"]
 BINARY = ["BODY=BINARYMIME"]
 HEADER = (
@@ -25,26 +26,6 @@ HEADER = (
     b"Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 )
 OCTETS = bytes(range(256)) + b"\r\n.\r\n" + b"x" * 5000 + b"\n.\n\r\r\n\r" + b"canary-octets"
-
-
-@pytest.fixture
-def client(serve):
-    """Return what makes a server and a client that goes one of the ways, over TLS."""
-    clients = []
-
-    def make(way="groups", cls=rt.SMTP, **options):
-        server = serve(**{"extensions": OFFERS, **options})
-        smtp = connect(server, cls)
-        clients.append(smtp)
-        smtp.use_pipelining = way != "steps"
-        smtp.use_chunking = way == "chunks"
-        smtp.starttls()
-        smtp.ehlo()
-        return server, smtp
-
-    yield make
-    for smtp in clients:
-        smtp.close()
 
 
 def attached(octets=OCTETS, **more):

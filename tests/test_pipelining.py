@@ -16,6 +16,7 @@ from requiretls_client.testing import close
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
 OFFERS = ["PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
 CHUNKING = {"extensions": [*OFFERS, "CHUNKING"]}
+SERVED = CHUNKING["extensions"]  # by default, see the fixture client
 WAYS = ["steps", "groups", "chunks"]
 
 
@@ -23,26 +24,6 @@ WAYS = ["steps", "groups", "chunks"]
 def grouped(monkeypatch):
     """Send in groups of commands, whatever the others do in this run."""
     monkeypatch.setattr(rt.SMTP, "use_pipelining", True)
-
-
-@pytest.fixture
-def client(serve):
-    """Return what makes a server and a client that goes one of the ways, over TLS."""
-    clients = []
-
-    def make(way="groups", cls=rt.SMTP, **options):
-        server = serve(**{**CHUNKING, **options})
-        smtp = connect(server, cls)
-        clients.append(smtp)
-        smtp.use_pipelining = way != "steps"
-        smtp.use_chunking = way == "chunks"
-        smtp.starttls()
-        smtp.ehlo()
-        return server, smtp
-
-    yield make
-    for smtp in clients:
-        smtp.close()
 
 
 def send(smtp, to=(ONE, TWO), raw=RAW, **options):

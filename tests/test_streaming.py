@@ -25,32 +25,13 @@ from requiretls_client.testing.certificates import default_ca
 SENDER, ONE, TWO = "alice@example.org", "one@example.net", "two@example.net"
 BIG = 2_000_000_000
 OFFERS = ["PIPELINING", f"SIZE {BIG}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"]
+SERVED = OFFERS  # by default, see the fixture client
 WAYS = ["steps", "groups", "chunks"]
 HEADER = b"From: alice@example.org\r\nSubject: canary-subject\r\n\r\n"
 DKIM = b"DKIM-Signature: v=1; a=rsa-sha256;\r\n b=x\r\n"
 LINE = b"The quick brown fox jumps over the lazy dog, and then once more again.\r\n"
 BODY = LINE * (HEAD // len(LINE) + 1)  # enough for the file to be streamed
 EDGE = lines.BLOCK
-
-
-@pytest.fixture
-def client(serve):
-    """Return what makes a server and a client that goes one of the ways, over TLS."""
-    clients = []
-
-    def make(way="groups", cls=rt.SMTP, **options):
-        server = serve(**{"extensions": OFFERS, **options})
-        smtp = connect(server, cls)
-        clients.append(smtp)
-        smtp.use_pipelining = way != "steps"
-        smtp.use_chunking = way == "chunks"
-        smtp.starttls()
-        smtp.ehlo()
-        return server, smtp
-
-    yield make
-    for smtp in clients:
-        smtp.close()
 
 
 def outcome(server, smtp, message, *options, to=ONE, **more):
