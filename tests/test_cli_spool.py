@@ -7,10 +7,12 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from requiretls_client import dsn
 from requiretls_client.cli import progress, record
 from requiretls_client.cli.attempt import attempt, resume
 from requiretls_client.cli.entry import Entry
@@ -488,3 +490,30 @@ def test_reasons_without_room(spool, monkeypatch):
     (found,) = spool.look(entry.id, QUEUE).progress.waiting
     assert found.result.text == record._NO_ROOM
     assert (found.begun, found.duplicate) == (False, False)
+
+
+WHOLE = b"Content-Type: multipart/mixed; boundary=b\r\n\r\nfor \xc3\xa4ltere Programme\r\n--b--\r\n"
+
+
+def test_report_that_cannot_hold_the_message(spool):
+    """Where email cannot write the whole message again, the report has its header."""
+    job = replace(JOB, message=WHOLE, require_tls=False, ret="FULL")
+    transmit = answer(bob="refused")
+    with spool.add(job) as entry:
+        outcome = attempt(spool, entry, transmit, TIMES)
+    assert outcome.trouble == ""
+    assert transmit.jobs[1].recipients == (JOB.sender,)
+    assert b"boundary=b\r\n" in transmit.jobs[1].message
+    assert b"ltere Programme" not in transmit.jobs[1].message
+
+
+def test_bug_in_a_report(spool, monkeypatch):
+    """What goes wrong in making a report is told, and stops no flush; the next one makes it."""
+    make_dsn = dsn.make_dsn
+    monkeypatch.setattr(dsn, "make_dsn", lambda *_, **__: {}["canary"])
+    transmit = answer(bob="refused")
+    with spool.add(JOB) as entry:
+        assert "please report it: KeyError" in attempt(spool, entry, transmit, TIMES).trouble
+        monkeypatch.setattr(dsn, "make_dsn", make_dsn)
+        assert resume(spool, entry, transmit, TIMES).trouble == ""
+    assert transmit.jobs[1].recipients == (JOB.sender,)
