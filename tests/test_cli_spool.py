@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -517,3 +518,26 @@ def test_bug_in_a_report(spool, monkeypatch):
         monkeypatch.setattr(dsn, "make_dsn", make_dsn)
         assert resume(spool, entry, transmit, TIMES).trouble == ""
     assert transmit.jobs[1].recipients == (JOB.sender,)
+
+
+def test_room_for_every_domain(spool, monkeypatch):
+    """Where a disk has become full, the reasons of one domain do not take the room of others."""
+    people = tuple(f"bob@{number}.example.net" for number in range(40))
+    reason = "because " * 200
+    with spool.add(replace(JOB, recipients=people, account="")) as entry:
+        real, limit = os.pwrite, []
+
+        def pwrite(file, data, offset):
+            if limit and offset + len(data) > limit[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(file, data, offset)
+
+        def transmit(job):
+            limit.append(os.stat(spool.folder / QUEUE / entry.id).st_size + len(reason))
+            results = tuple(bare_result(each, "deferred", reason) for each in job.recipients)
+            return DeliveryReport(job.sender, job.require_tls, results)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        outcome = attempt(spool, entry, transmit, TIMES)
+    assert outcome.trouble == ""
+    assert not spool.look(entry.id, QUEUE).progress.duplicate

@@ -84,12 +84,15 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
             "(possible duplicate)", entry.id,
         )  # fmt: skip
     tried = tuple(each.address for each in entry.progress.waiting)
-    entry.note(progress.begin(spool.clock()), room=progress.room_for(tried))
+    room = {each: progress.room_for([each]) for each in tried}
+    entry.note(progress.begin(spool.clock()), room=sum(room.values()))
     found: dict[str, RecipientResult] = {}
     trouble = ""
     for results in _transmit(replace(job, recipients=tried), transmit):
         found.update({each.address: each for each in results})
-        trouble = _note(spool, entry, results, times) or trouble
+        for each in results:
+            del room[each.address]
+        trouble = _note(spool, entry, results, sum(room.values()), times) or trouble
     outcome = Outcome(
         entry.id,
         DeliveryReport(job.sender, job.require_tls, tuple(found[each] for each in tried)),
@@ -103,15 +106,20 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
     return outcome
 
 
-def _note(spool: Spool, entry: Entry, results: list[RecipientResult], times: Schedule) -> str:
-    """Note what became of some recipients; return why that was not possible, "" if it was."""
+def _note(
+    spool: Spool, entry: Entry, results: list[RecipientResult], room: int, times: Schedule
+) -> str:
+    """Note what became of some recipients; return why that was not possible, "" if it was.
+
+    Reasons must not take the ``room`` that is reserved for the others' fate.
+    """
     now = spool.clock()
     over = entry.progress.is_over(times, now)
     whole, brief = (
         progress.outcome(results, now, over=over, briefly=briefly) for briefly in (False, True)
     )
     try:
-        entry.note(whole, spare=brief)
+        entry.note(whole, room=room, spare=brief)
     except SpoolError as error:
         return str(error)
     return ""
