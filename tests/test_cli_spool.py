@@ -541,3 +541,13 @@ def test_room_for_every_domain(spool, monkeypatch):
         outcome = attempt(spool, entry, transmit, TIMES)
     assert outcome.trouble == ""
     assert not spool.look(entry.id, QUEUE).progress.duplicate
+
+
+def test_link_that_leads_nowhere(tmp_path):
+    """A folder below a disk that is not mounted is an error, and no endless attempt to make it."""
+    (tmp_path / "state").symlink_to(tmp_path / "disk")
+    with (
+        Spool(tmp_path / "state" / "spool") as spool,
+        pytest.raises(SpoolError, match=r"cannot keep the message in .*: No such file"),
+    ):
+        spool.add(JOB)
