@@ -100,13 +100,28 @@ MUTATIONS = [
     ),
     (
         'begin-is-noted', 'cli/attempt',
-        '    entry.note(progress.begin(spool.clock()), room=progress.room_for(tried))\n',
+        '    entry.note(progress.begin(spool.clock()), room=sum(room.values()))\n',
         '',
     ),
     (
         'room-is-reserved', 'cli/attempt',
-        ', room=progress.room_for(tried))',
+        ', room=sum(room.values()))',
         ')',
+    ),
+    (
+        'room-of-the-others', 'cli/attempt',
+        'entry.note(whole, room=room, spare=brief)',
+        'entry.note(whole, spare=brief)',
+    ),
+    (
+        'report-in-any-case', 'cli/attempt',
+        '        except (MessageError, UnicodeError):  #',
+        '        except ZeroDivisionError:  #',
+    ),
+    (
+        'bug-in-a-report-stops-nobody', 'cli/attempt',
+        '    except Exception as error:  # a bug of ours must not keep',
+        '    except ZeroDivisionError as error:  # a bug of ours must not keep',
     ),
     (
         'trouble-is-said', 'cli/attempt',

@@ -140,6 +140,7 @@ def test_search(tmp_path, monkeypatch, write):
 ACCOUNT = '[accounts.a]\nhost = "smtp.example.org"\n'
 WRONG = [
     ("not toml", "x = ", "is not TOML"),
+    ("nested", "x = " + "[" * 5000, "is not TOML"),
     ("latin-1", "x = '\udce4'", "is not TOML"),
     ("unknown", "verbose = true", "verbose: there is no such key; known: require_tls"),
     ("near", 'defualt_account = "x"', "did you mean default_account?"),
@@ -174,6 +175,7 @@ WRONG = [
     ("alias empty", "[aliases]\na = []", "aliases.a: names nobody"),
     ("recipient", 'default_recipient = "root"', "default_recipient: it has no domain"),
     ("domain", 'domain = "192.0.2.1"', "domain: it is an address without brackets"),
+    ("deadline huge", "[spool]\ndeadline = 1" + "0" * 400, "spool.deadline: int too large"),
     ("deadline", "[spool]\ndeadline = 0", "spool.deadline: must be a number above 0"),
     ("nameserver", '[lookups]\nnameservers = ["ns.example"]', "does not appear to be an IPv4"),
     ("relative", ACCOUNT + 'ca_file = "ca.pem"', "accounts.a.ca_file: must be an absolute path"),

@@ -8,7 +8,7 @@ from small_internet import DOMAIN, WITHOUT
 from support import CA_AT_HAND, nothing_sent, verbs
 
 from requiretls_client.cli import config_text
-from requiretls_client.cli.config import load
+from requiretls_client.cli.config import load, parse
 from requiretls_client.cli.discovery import Found, Offer, in_order, submission_servers
 from requiretls_client.cli.msmtp import convert
 from requiretls_client.facts import SRV, Answer
@@ -176,6 +176,8 @@ def test_host_by_name(world, net, hosts):
         (["a@b.c", "--host", "x y"], 64, "--host is neither"),
         (["a@b.c", "--host", "x:y"], 64, "--host: nonnumeric port"),
         (["alice@example.net"], 68, "names no submission server"),
+        (["a@b.c", "--user", "\udcff"], 64, "--user: the configuration cannot hold it"),
+        (["a@b.c", "--password-command", "a\nb"], 64, "--password-command: the configuration"),
         (["--msmtp", "/nonexistent"], 65, "/nonexistent: No such file"),
     ],
 )
@@ -253,12 +255,30 @@ def test_msmtp_password(tmp_path):
     assert SECRET not in str(made.notes)
 
 
+def test_msmtp_blanks_and_quotes():
+    """Tabs part words too; quotes belong to a value unless they stand around it."""
+    text = f'account\ta\n\thost\t h\ntls\ton\nauth\ton\nuser\t"u v"\npassword\t{SECRET}"\n'
+    made = convert(text, {}.__getitem__)
+    account = parse("x", made.text.encode(), private=True).accounts["a"]
+    assert (account.host, account.user, account.secret) == ("h", "u v", ("password", f'{SECRET}"'))
+    assert made.notes == []
+
+
+def test_msmtp_default_alias():
+    """The default recipient is one; the others are listed."""
+    text = "account a\nhost h\ntls on\naliases x\n"
+    made = convert(text, {"x": "default: a@example.org, b@example.org\n"}.__getitem__)
+    assert 'default_recipient = "a@example.org"' in made.text
+    assert made.notes == ["alias default: b@example.org is left out, there can be one"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("host h\n", "line 1: host stands before any account"),
         ("account a : b\nhost h\n", "line 1: there is no account b above it"),
         ("account default : b\n", "line 1: there is no account b above it"),
+        ("defaults\nhost h\n", "it has no account"),
     ],
 )
 def test_msmtp_refused(world, machine, text, said):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from requiretls_client.cli.spool import FAILED, QUEUE, Spool
 from requiretls_client.reports import DeliveryReport
 from requiretls_client.testing import Server
 
+ROOT = Path(__file__).resolve().parent.parent
 WITHOUT = ("PIPELINING", "SIZE 1000000", "8BITMIME")
 HOSTILE = "\x1b[2J\r\nInjected: yes\u202e"
 
@@ -458,3 +461,17 @@ def test_listing_while_others_write(place, capsys):
 def test_spans(seconds, text):
     """Time spans are short, and a clock that was set back shows none below zero."""
     assert queue_text.span(seconds) == text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_cannot_be_written(place, relay):
+    """A log on a full disk keeps no mail from being sent, and changes no status."""
+    names = place.put(), place.put()
+    program = "import sys\nfrom requiretls_client.cli import main\nsys.exit(main())\n"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "flush", "--config", str(place.config)],
+            stdout=full, stderr=full, check=False, timeout=60, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert len(relay.ledger) == len(names)

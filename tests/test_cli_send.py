@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from sending import MESSAGE, Machine
@@ -554,3 +556,28 @@ def test_modules(machine, relay):
     )
     assert (done.stdout, done.stderr) == (b"[]\n", b"")
     assert len(server.ledger) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "status", "place"),
+    [
+        (["-v", "bob@example.net"], MESSAGE, 0, None),
+        (["bob@example.net"], f"TLS-Required: No\n{MESSAGE}", 0, None),
+        ([], MESSAGE, 64, "dead"),
+        (["bob@example.net"], MESSAGE, 75, "queue"),
+    ],
+)
+def test_standard_error_that_cannot_be_written(machine, relay, arguments, stdin, status, place):
+    """A log on a full disk costs no message, and changes no status."""
+    server = relay(script={"RCPT": "450 4.2.1 Later"} if place == "queue" else {})
+    machine.relay(server, top="require_tls = true")
+    program = "import sys\nfrom requiretls_client.cli import main\nsys.exit(main())\n"
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "send", *arguments],
+            input=stdin.encode(), stderr=full, check=False, timeout=60, cwd=machine.home,
+        )  # fmt: skip
+    assert done.returncode == status
+    assert [each for each in ("dead", "queue") if machine.kept(each)] == ([place] if place else [])
+    assert len(server.ledger) == (place is None)

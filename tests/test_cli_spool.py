@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from requiretls_client import dsn
 from requiretls_client.cli import progress, record
 from requiretls_client.cli.attempt import attempt, resume
 from requiretls_client.cli.entry import Entry
@@ -488,3 +491,63 @@ def test_reasons_without_room(spool, monkeypatch):
     (found,) = spool.look(entry.id, QUEUE).progress.waiting
     assert found.result.text == record._NO_ROOM
     assert (found.begun, found.duplicate) == (False, False)
+
+
+WHOLE = b"Content-Type: multipart/mixed; boundary=b\r\n\r\nfor \xc3\xa4ltere Programme\r\n--b--\r\n"
+
+
+def test_report_that_cannot_hold_the_message(spool):
+    """Where email cannot write the whole message again, the report has its header."""
+    job = replace(JOB, message=WHOLE, require_tls=False, ret="FULL")
+    transmit = answer(bob="refused")
+    with spool.add(job) as entry:
+        outcome = attempt(spool, entry, transmit, TIMES)
+    assert outcome.trouble == ""
+    assert transmit.jobs[1].recipients == (JOB.sender,)
+    assert b"boundary=b\r\n" in transmit.jobs[1].message
+    assert b"ltere Programme" not in transmit.jobs[1].message
+
+
+def test_bug_in_a_report(spool, monkeypatch):
+    """What goes wrong in making a report is told, and stops no flush; the next one makes it."""
+    make_dsn = dsn.make_dsn
+    monkeypatch.setattr(dsn, "make_dsn", lambda *_, **__: {}["canary"])
+    transmit = answer(bob="refused")
+    with spool.add(JOB) as entry:
+        assert "please report it: KeyError" in attempt(spool, entry, transmit, TIMES).trouble
+        monkeypatch.setattr(dsn, "make_dsn", make_dsn)
+        assert resume(spool, entry, transmit, TIMES).trouble == ""
+    assert transmit.jobs[1].recipients == (JOB.sender,)
+
+
+def test_room_for_every_domain(spool, monkeypatch):
+    """Where a disk has become full, the reasons of one domain do not take the room of others."""
+    people = tuple(f"bob@{number}.example.net" for number in range(40))
+    reason = "because " * 200
+    with spool.add(replace(JOB, recipients=people, account="")) as entry:
+        real, limit = os.pwrite, []
+
+        def pwrite(file, data, offset):
+            if limit and offset + len(data) > limit[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(file, data, offset)
+
+        def transmit(job):
+            limit.append(os.stat(spool.folder / QUEUE / entry.id).st_size + len(reason))
+            results = tuple(bare_result(each, "deferred", reason) for each in job.recipients)
+            return DeliveryReport(job.sender, job.require_tls, results)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        outcome = attempt(spool, entry, transmit, TIMES)
+    assert outcome.trouble == ""
+    assert not spool.look(entry.id, QUEUE).progress.duplicate
+
+
+def test_link_that_leads_nowhere(tmp_path):
+    """A folder below a disk that is not mounted is an error, and no endless attempt to make it."""
+    (tmp_path / "state").symlink_to(tmp_path / "disk")
+    with (
+        Spool(tmp_path / "state" / "spool") as spool,
+        pytest.raises(SpoolError, match=r"cannot keep the message in .*: No such file"),
+    ):
+        spool.add(JOB)

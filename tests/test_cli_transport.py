@@ -201,9 +201,11 @@ def test_quit(relay, script, quits):
     [
         (login("wrong"), "refused the login of account work: 535"),
         ({"user": "alice", "secret": ("password_command", ("false",))}, "ended with status 1"),
+        (login(f"{SECRET}\0"), "account work cannot log in at localhost: password holds a NUL"),
+        (login(f"{SECRET}\udcff"), "account work cannot log in at localhost: password holds"),
         ({"ca_file": "/nonexistent"}, "ca_file of account work cannot be used: No such file"),
     ],
-    ids=["wrong", "command", "ca_file"],
+    ids=["wrong", "command", "NUL", "not UTF-8", "ca_file"],
 )
 def test_mended_at_our_side(relay, account, said):
     """What is wrong with the account waits until somebody mends it; nothing was sent."""
@@ -212,6 +214,15 @@ def test_mended_at_our_side(relay, account, said):
     assert (result.state, result.temporary) == ("deferred", True)
     assert said in result.text
     assert SECRET not in result.text
+    assert not server.ledger
+
+
+def test_server_without_a_login(relay):
+    """A server that offers none is said to, and not to be away; the message waits."""
+    server, config = relay(login())
+    result = the_one(transmit(JOB, config))
+    assert result.state == "deferred"
+    assert result.text.startswith("account work cannot log in at localhost: SMTP AUTH extension")
     assert not server.ledger
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from email.errors import MessageError
 
 from requiretls_client import syntax
 from requiretls_client.cli import progress, record
@@ -83,12 +84,15 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
             "(possible duplicate)", entry.id,
         )  # fmt: skip
     tried = tuple(each.address for each in entry.progress.waiting)
-    entry.note(progress.begin(spool.clock()), room=progress.room_for(tried))
+    room = {each: progress.room_for([each]) for each in tried}
+    entry.note(progress.begin(spool.clock()), room=sum(room.values()))
     found: dict[str, RecipientResult] = {}
     trouble = ""
     for results in _transmit(replace(job, recipients=tried), transmit):
         found.update({each.address: each for each in results})
-        trouble = _note(spool, entry, results, times) or trouble
+        for each in results:
+            del room[each.address]
+        trouble = _note(spool, entry, results, sum(room.values()), times) or trouble
     outcome = Outcome(
         entry.id,
         DeliveryReport(job.sender, job.require_tls, tuple(found[each] for each in tried)),
@@ -102,15 +106,20 @@ def attempt(spool: Spool, entry: Entry, transmit: Transmit, times: Schedule) -> 
     return outcome
 
 
-def _note(spool: Spool, entry: Entry, results: list[RecipientResult], times: Schedule) -> str:
-    """Note what became of some recipients; return why that was not possible, "" if it was."""
+def _note(
+    spool: Spool, entry: Entry, results: list[RecipientResult], room: int, times: Schedule
+) -> str:
+    """Note what became of some recipients; return why that was not possible, "" if it was.
+
+    Reasons must not take the ``room`` that is reserved for the others' fate.
+    """
     now = spool.clock()
     over = entry.progress.is_over(times, now)
     whole, brief = (
         progress.outcome(results, now, over=over, briefly=briefly) for briefly in (False, True)
     )
     try:
-        entry.note(whole, spare=brief)
+        entry.note(whole, room=room, spare=brief)
     except SpoolError as error:
         return str(error)
     return ""
@@ -135,8 +144,10 @@ def _settle(
         if notice is not None:
             with notice:
                 outcome.notice = attempt(spool, notice, transmit, times)
-    except SpoolError as error:
+    except (record.DamagedError, SpoolError) as error:
         outcome.trouble = str(error)
+    except Exception as error:  # a bug of ours must not keep a flush from the other messages
+        outcome.trouble = f"this program failed, please report it: {type(error).__name__}: {error}"
 
 
 def settle(spool: Spool, entry: Entry) -> Entry | None:
@@ -225,34 +236,44 @@ def _notice(spool: Spool, entry: Entry) -> Entry | None:
 
 def _compose(entry: Entry) -> Job | None:
     """Return the report, to be sent as strictly as the message (RFC 8689 s5); None for none."""
-    from requiretls_client.dsn import make_dsn
-
-    head, failed = entry.head, entry.progress.unreported
-    results = tuple(each.result for each in failed if each.result)
-    when = max(each.failed or 0.0 for each in failed)
+    head = entry.head
     try:
-        report = make_dsn(
-            entry.job().message,
-            DeliveryReport(head.sender, head.require_tls, results),
-            reporting_mta=_own_name(),
-            now=datetime.fromtimestamp(when, UTC),
-            envelope_id=head.envelope_id or None,
-            notify=head.notify or None,
-            ret=head.ret or "HDRS",
-        )
-    except ValueError as error:  # an address, or a DSN parameter, that makes no sense
+        try:
+            message = _report(entry, head.ret or "HDRS")
+        except (MessageError, UnicodeError):  # email cannot write what it has parsed itself
+            message = _report(entry, "HDRS")
+    except (MessageError, ValueError) as error:  # an address, or a DSN parameter, without sense
         _log.warning("there can be no report about message %s: %s", entry.id, error)
         return None
-    if report is None:
+    if message is None:
         return None
     return Job(
-        message=report.as_bytes(policy=report.policy.clone(linesep="\r\n")),
+        message=message,
         sender="",
         recipients=(head.sender,),
         require_tls=head.require_tls,
         tls_optional=False,
         account=head.account,
     )
+
+
+def _report(entry: Entry, ret: str) -> bytes | None:
+    """Return the text of the report; None where there must be none. Raises as ``make_dsn``."""
+    from requiretls_client.dsn import make_dsn
+
+    head, failed = entry.head, entry.progress.unreported
+    results = tuple(each.result for each in failed if each.result)
+    when = max(each.failed or 0.0 for each in failed)
+    report = make_dsn(
+        entry.job().message,
+        DeliveryReport(head.sender, head.require_tls, results),
+        reporting_mta=_own_name(),
+        now=datetime.fromtimestamp(when, UTC),
+        envelope_id=head.envelope_id or None,
+        notify=head.notify or None,
+        ret=ret,
+    )
+    return report.as_bytes(policy=report.policy.clone(linesep="\r\n")) if report else None
 
 
 def _own_name() -> str:

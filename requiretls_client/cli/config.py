@@ -174,7 +174,7 @@ def parse(path: str, text: bytes, *, private: bool) -> Config:
 
     try:
         raw = tomllib.loads(text.decode())
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are ones
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError
         raise ConfigError(f"{path}: is not TOML: {syntax.printable(str(error))}") from None
     table = Table(path, "", raw)
     require_tls = table.get("require_tls", values.flag, False)

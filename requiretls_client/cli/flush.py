@@ -9,6 +9,7 @@ from functools import partial
 from requiretls_client.cli import queue_text
 from requiretls_client.cli.attempt import Outcome, Transmit, attempt, resume
 from requiretls_client.cli.record import DamagedError
+from requiretls_client.cli.say import say
 from requiretls_client.cli.schedule import DAY, Schedule
 from requiretls_client.cli.spool import QUEUE, Spool, open_spool
 from requiretls_client.cli.spool_files import SpoolError
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         config = load(options.config)
     except ConfigError as error:
-        print(f"requiretls flush: {error}", file=sys.stderr)
+        say(f"requiretls flush: {error}", sys.stderr)
         return CONFIG
     times = Schedule(deadline=config.spool_deadline * DAY)
     try:
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             flush = Flush(spool, partial(transmit, config=config), times, quiet=options.quiet)
             return flush.run(everything=options.all)
     except SpoolError as error:
-        print(f"requiretls flush: {error}", file=sys.stderr)
+        say(f"requiretls flush: {error}", sys.stderr)
         return TROUBLE
 
 
@@ -121,7 +122,7 @@ class Flush:
                 if outcome.failed:
                     self._warn(line)
                 elif not self._quiet:
-                    print(line, flush=True)
+                    say(line, sys.stdout)
             if outcome.trouble:
                 self._trouble = True
                 self._warn(f"{outcome.id}: {queue_text.shown(outcome.trouble)}")
@@ -129,4 +130,4 @@ class Flush:
             outcome = outcome.notice
 
     def _warn(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        say(line, sys.stderr)

@@ -93,7 +93,7 @@ def _save(path: Path, text: str, options: argparse.Namespace) -> None:
         config_text.save(path, text, force=options.force)
     except OSError as error:
         raise _Stop(f"{path}: {error.strerror}", exit_status.NO_SPOOL) from None
-    print(f"{path} is written")
+    print(f"{syntax.printable(str(path), 1000)} is written")
 
 
 # -- from msmtp ----------------------------------------------------------------------------------
@@ -121,6 +121,10 @@ def _take_over(source: Path, path: Path, options: argparse.Namespace) -> int:
 
 
 def _find(path: Path, options: argparse.Namespace) -> int:
+    for name in ("user", "password_command", "ca_file"):
+        if not (getattr(options, name) or "").isprintable():  # nor is what is no UTF-8
+            option = f"--{name.replace('_', '-')}"
+            raise _Stop(f"{option}: the configuration cannot hold it", exit_status.USAGE)
     try:
         address = syntax.mailbox(options.address, "the address")
         domain = syntax.domain_of(address, "the address")

@@ -53,6 +53,7 @@ def convert(text: str, read: Callable[[str], str]) -> Converted:
     for name, value in aliases:
         if name == "default":
             top["default_recipient"] = value[0]
+            notes += [f"alias default: {each} is left out, there can be one" for each in value[1:]]
     named: dict[str, Value] = {name: value for name, value in aliases if name != "default"}
     if named:
         tables += ["", *config_text.table(["aliases"], named)]
@@ -72,10 +73,12 @@ def _read(text: str) -> tuple[dict[str, dict[str, str]], str]:
     current: dict[str, str] | None = None
     default = ""
     for number, line in enumerate(text.splitlines(), 1):
-        word, _, rest = line.strip().partition(" ")
-        rest = rest.strip().strip('"')
+        word, *more = line.split(None, 1) or [""]
         if not word or word.startswith("#"):
             continue
+        rest = more[0].strip() if more else ""
+        if len(rest) > 1 and rest[0] == rest[-1] == '"':
+            rest = rest[1:-1]
         if word == "defaults":
             current = defaults
         elif word == "account":
@@ -91,6 +94,8 @@ def _read(text: str) -> tuple[dict[str, dict[str, str]], str]:
             raise ValueError(f"line {number}: {syntax.printable(word)} stands before any account")
         else:
             current[word] = rest
+    if not accounts:
+        raise ValueError("it has no account")
     return accounts, default or next(iter(accounts), "")
 
 

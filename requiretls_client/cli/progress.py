@@ -112,7 +112,7 @@ def read(head: Head, events: Iterable[Event]) -> Progress:
     for event in events:
         try:
             _STEPS[event["event"]](progress, event)
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise DamagedError(f"this version does not know its note {event!r:.60}") from None
     return progress
 

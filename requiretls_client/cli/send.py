@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from requiretls_client import syntax
 from requiretls_client.cli import exit_status, send_options
 from requiretls_client.cli.people import UnknownPerson
+from requiretls_client.cli.say import say
 from requiretls_client.cli.send_options import Options, UsageError
 from requiretls_client.cli.values import ConfigError
 
@@ -231,7 +232,7 @@ class Program:
 
     def _complain(self, text: str, status: int) -> int:
         """Say a sentence on standard error, where there is one; return the status."""
-        print(f"{self.name}: {syntax.printable(text, 1000)}", file=sys.stderr)
+        say(f"{self.name}: {syntax.printable(text, 1000)}", sys.stderr)
         return status
 
 

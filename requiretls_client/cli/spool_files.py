@@ -55,6 +55,8 @@ def make_folder(path: Path) -> None:
     except FileExistsError:
         return
     except FileNotFoundError:
+        if os.path.lexists(path.parent):  # a link that leads nowhere: a disk that is not mounted
+            raise
         make_folder(path.parent)
         make_folder(path)
         return

@@ -252,13 +252,29 @@ class _Relay:
         strict, null_path = self._wish.require_tls, self._wish.null_path
         verdict = smtp._judge(require_tls=strict, null_path=null_path)
         if verdict.allowed and account.user:
-            try:
-                smtp.login(account.user, password)
-            except smtplib.SMTPAuthenticationError as error:
-                said = syntax.printable(error.smtp_error)
-                text = f"{account.host} refused the login of account {account.name}: "
-                raise self._login(f"{text}{error.smtp_code} {said}", "4.7.8") from None
+            self._log_in(smtp, account.user, password)
         return verdict
+
+    def _log_in(self, smtp: SMTP, user: str, password: str) -> None:
+        """Log in.
+
+        Raises:
+            _No: the server refused, offers no login that we know, or the password cannot be sent.
+        """
+        account = self._account
+        try:
+            smtp.login(user, password)
+        except smtplib.SMTPAuthenticationError as error:
+            said = syntax.printable(error.smtp_error)
+            text = f"{account.host} refused the login of account {account.name}: "
+            raise self._login(f"{text}{error.smtp_code} {said}", "4.7.8") from None
+        except smtplib.SMTPResponseException:
+            raise
+        except (smtplib.SMTPException, ValueError) as error:
+            if isinstance(error, smtplib.SMTPServerDisconnected):
+                raise
+            text = f"account {account.name} cannot log in at {account.host}: {error}"
+            raise self._login(text, "4.7.0") from None
 
     def _start_tls(self, smtp: SMTP) -> None:
         """Start TLS, verified.

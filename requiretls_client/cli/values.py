@@ -48,7 +48,7 @@ class Table:
             return default
         try:
             return check(self.raw[key])
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise self.error(key, str(error)) from None
 
     def error(self, key: str, problem: str) -> ConfigError:
