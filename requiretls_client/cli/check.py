@@ -127,7 +127,10 @@ def _loaded(path: str) -> Iterable[CheckFacts]:
     from requiretls_client import recording
 
     with open(path, encoding="utf-8") as file:
-        return recording.load(file.read(recording.MAX_CHARACTERS + 1))
+        found = recording.load(file.read(recording.MAX_CHARACTERS + 1))
+    if not found:
+        raise ValueError("the recording holds no check")  # else "every host qualifies"
+    return found
 
 
 def _judge(facts: CheckFacts) -> CheckReport:
@@ -200,7 +203,9 @@ class _Run:
         self._draw(result)
 
     def _write(self) -> None:
-        """Write the files, with what is known by now."""
+        """Write the files, with what is known by now; nothing in the place of an older one."""
+        if not self._reports:
+            return
         try:
             if self._options.save:
                 from requiretls_client import recording
