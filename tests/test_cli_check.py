@@ -228,6 +228,7 @@ def test_full_disk(capsys, option):
         (True, "never", "", False, False),
         (False, "auto", "", False, False),
         (False, "always", "", True, True),
+        (True, "always", "1", True, True),  # the option is for this call, the variable for all
     ],
 )
 def test_colours(net, ca_file, monkeypatch, capsys, terminal, color, variable, tree, coloured):
