@@ -83,8 +83,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check every target; return the exit status."""
-    if hasattr(sys.stdout, "reconfigure"):  # a certificate's name need not fit the encoding
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         jobs = _jobs(options)
         for path in filter(None, (options.html, options.save)):
