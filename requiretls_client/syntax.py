@@ -281,8 +281,8 @@ def check_connecting(port: int, timeout: object, local_hostname: str | None = No
     check_port(port)
     if isinstance(timeout, (str, bytes, bool)):
         raise TypeError(f"timeout must be a number, not {type(timeout).__name__}")
-    if isinstance(timeout, (int, float)) and not timeout > 0:
-        raise ValueError("timeout must be more than 0 seconds")
+    if isinstance(timeout, (int, float)) and not 0 < timeout < 1e6:  # Python's poll() ends at 2e6
+        raise ValueError("timeout must be more than 0 and less than a million seconds")
     if local_hostname is not None:
         _refuse_control(local_hostname, "local_hostname")
         check_ehlo_name(local_hostname)

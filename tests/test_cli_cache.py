@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sqlite3
 import time
@@ -52,6 +53,16 @@ def test_list(store, capsys):
     assert second.split()[:3] == [OTHER, "testing", "old"]
     assert "(expired)" in second
     assert head.index("MX") == first.index("mx.example.net")
+
+
+def test_list_where_the_encoding_lacks_a_character(store, monkeypatch):
+    """What a domain wrote into its policy does not hide the policies of the others."""
+    keep(store, mx=("\u00e9.example.net",))
+    out = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    assert cache("list") == 0
+    out.flush()
+    assert rb"\xe9.example.net" in out.buffer.getvalue()
 
 
 def test_list_as_json(store, capsys):

@@ -14,7 +14,7 @@ import pytest
 from small_internet import DOMAIN, FIRST, SECOND, WITHOUT
 from support import CA_AT_HAND, NO_STARTTLS, OTHER, nothing_sent, verbs
 
-from requiretls_client import cli
+from requiretls_client import cli, recording
 
 
 @pytest.fixture(autouse=True)
@@ -228,6 +228,7 @@ def test_full_disk(capsys, option):
         (True, "never", "", False, False),
         (False, "auto", "", False, False),
         (False, "always", "", True, True),
+        (True, "always", "1", True, True),  # the option is for this call, the variable for all
     ],
 )
 def test_colours(net, ca_file, monkeypatch, capsys, terminal, color, variable, tree, coloured):
@@ -269,7 +270,12 @@ def test_relay_that_is_down(capsys):
         (["a\x1b[31m.example"], "control character"),
         (["--relay", "a:b:c"], "--relay must be"),
         (["--relay", "a:0"], "port"),
-        (["--ca-file", "/nonexistent", DOMAIN], "No such file"),
+        (["--ca-file", "/nonexistent", DOMAIN], "--ca-file /nonexistent: No such file"),
+        (["--ca-file", os.devnull, DOMAIN], f"--ca-file {os.devnull}: "),
+        (["--ca-file", "", DOMAIN], "--ca-file : "),  # of a variable that is not set
+        (["--ca-file", "system", DOMAIN], "--ca-file system: No such file"),
+        (["--timeout", "inf", DOMAIN], "timeout must be"),
+        (["--timeout", "1e9", "--relay", "127.0.0.1"], "timeout must be"),
         (["--nameserver", "ns.example", DOMAIN], "ns.example"),
         (["--load", "/nonexistent"], "No such file"),
         (["--load", "/nonexistent", DOMAIN], "name no others"),
@@ -286,6 +292,23 @@ def test_wrong_call(capsys, arguments, said):
     assert printed.out == ""
     assert said in printed.err
     assert "\x1b" not in printed.err
+
+
+def test_a_recording_of_nothing(capsys, tmp_path):
+    """A file without any check is no good news."""
+    path = tmp_path / "run.json"
+    path.write_text(recording.dump([]))
+    assert check("--load", path) == 2
+    assert "holds no check" in capsys.readouterr().err
+
+
+def test_nothing_checked_leaves_the_files(capsys, tmp_path):
+    """What an earlier run has kept is not replaced by nothing, say after a misspelt name."""
+    kept, page = tmp_path / "run.json", tmp_path / "page.html"
+    for path in (kept, page):
+        path.write_text("of yesterday")
+    assert check("--save", kept, "--html", page, "a..b") == 2
+    assert (kept.read_text(), page.read_text()) == ("of yesterday", "of yesterday")
 
 
 def test_bad_target_beside_a_good_one(net, ca_file, capsys):

@@ -21,7 +21,7 @@ from support import CA_AT_HAND, NO_STARTTLS, OTHER
 import requiretls_client as rt
 from requiretls_client import certificate, recording
 from requiretls_client.assessment import assess
-from requiretls_client.cli import hostview, page, terminal
+from requiretls_client.cli import hostview, page, picture, terminal
 from requiretls_client.cli.view import view_of
 from requiretls_client.cli.words import spoken, spoken_data
 from requiretls_client.resolvconf import judge_trust
@@ -245,15 +245,25 @@ def test_pictures_of_any_size(net, count):
     report = rt.check(DOMAIN, lookups=net.lookups(), port=net.port, timeout=5)
     text = page.page_of([report])
     assert text.count("<svg") == 2
-    for picture in re.findall(r"<svg.*?</svg>", text, re.S):
-        width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', picture).groups())
-        for box in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', picture):
+    for drawn in re.findall(r"<svg.*?</svg>", text, re.S):
+        width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', drawn).groups())
+        for box in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', drawn):
             x, y, across, down = map(int, box)
             assert x >= 1, "a border is cut"
             assert x + across < width
             assert y + down < height
     for name in names:
         assert text.count(f"{name}: ") >= 2  # whole in the tooltips
+
+
+def test_long_names_stay_in_their_box(net):
+    """A name that had to be cut is fitted to its box, whatever the font of the reader is."""
+    wide = ".".join(["w" * 60] * 2) + ".example.net"
+    net.mx(GOOD, wide)
+    report = rt.check(DOMAIN, lookups=net.lookups(), port=net.port, timeout=5)
+    drawn = picture.pictures(view_of(report))
+    fitted = re.findall(r'<text class="name"[^>]* textLength="(\d+)"[^>]*>([^<]*)', drawn)
+    assert [(room, name[:4]) for room, name in fitted] == [("302", "20 w"), ("276", "20 w")]
 
 
 def test_without_rich(monkeypatch):

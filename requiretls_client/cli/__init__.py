@@ -21,6 +21,15 @@ _COMMANDS = {
 }
 
 
+def print_anything() -> None:
+    """Escape on standard output what its encoding lacks, as standard error does by itself.
+
+    A subject, a policy or a certificate need not fit the locale that cron runs in.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -32,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 and 141 for ^C and for output that nobody reads, as a shell has them.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    print_anything()
     parser = argparse.ArgumentParser(
         prog="requiretls", description="Send mail with REQUIRETLS (RFC 8689), or know why not."
     )

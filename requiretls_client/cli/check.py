@@ -83,8 +83,6 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check every target; return the exit status."""
-    if hasattr(sys.stdout, "reconfigure"):  # a certificate's name need not fit the encoding
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         jobs = _jobs(options)
         for path in filter(None, (options.html, options.save)):
@@ -127,7 +125,10 @@ def _loaded(path: str) -> Iterable[CheckFacts]:
     from requiretls_client import recording
 
     with open(path, encoding="utf-8") as file:
-        return recording.load(file.read(recording.MAX_CHARACTERS + 1))
+        found = recording.load(file.read(recording.MAX_CHARACTERS + 1))
+    if not found:
+        raise ValueError("the recording holds no check")  # else "every host qualifies"
+    return found
 
 
 def _judge(facts: CheckFacts) -> CheckReport:
@@ -200,7 +201,9 @@ class _Run:
         self._draw(result)
 
     def _write(self) -> None:
-        """Write the files, with what is known by now."""
+        """Write the files, with what is known by now; nothing in the place of an older one."""
+        if not self._reports:
+            return
         try:
             if self._options.save:
                 from requiretls_client import recording

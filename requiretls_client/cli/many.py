@@ -46,8 +46,8 @@ class Many(Generic[T]):
     def known(self) -> Iterator[T | ValueError]:
         """Yield, after ^C, what is done; the rest is given up, and another ^C ends the process.
 
-        What is under way goes on until its next time-out, and nobody waits for it but Python's
-        own exit: hence the second ^C.
+        What is under way goes on to its end, and nobody waits for it but Python's own exit: hence
+        the second ^C.
         """
         self.stop()
         if threading.current_thread() is threading.main_thread():

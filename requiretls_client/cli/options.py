@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    import ssl
 
     from requiretls_client.lookups import Lookups
 
@@ -41,6 +42,22 @@ def lookups_of(options: argparse.Namespace) -> Lookups:
 
     return Lookups(
         Resolver(options.nameserver, options.nameserver_port, options.trust_ad),
-        trust=options.ca_file or "certifi",
+        trust=_roots(options.ca_file),
         allow_private=options.allow_private,
     )
+
+
+def _roots(path: str | None) -> ssl.SSLContext | str:
+    """Return whose certificates count: of the file, whatever its name is; without one certifi's.
+
+    Raises:
+        OSError: the file cannot be used; ssl itself does not say which one that was.
+    """
+    from requiretls_client import tls
+
+    if path is None:
+        return "certifi"
+    try:
+        return tls.client_context(path)
+    except OSError as error:
+        raise OSError(f"--ca-file {path}: {error.strerror or error}") from None

@@ -23,7 +23,7 @@ from requiretls_client.reports import CheckReport
 
 _STATES = {ALL: GOOD, SOME: NOTE, NONE: FAIL, UNKNOWN: NOTE}
 _OPEN_UP_TO = 3  # hosts; of more only those that fail are unfolded
-_LEGEND = "Solid: holds. Dashed: works, but look at it. Dotted red: fails. Dotted grey: not used."
+_LEGEND = "Solid: holds. Dashed: look at it, or later. Dotted red: fails. Dotted grey: not used."
 
 _PAGE = Template("""<!doctype html>
 <html lang="en">

@@ -131,11 +131,13 @@ def _svg(kind: str, width: int, height: int, view: View, parts: list[str]) -> st
 def _draw(box: _Box, x: int, y: int, width: int) -> Iterator[str]:
     """Yield a box with its two lines; longer text is cut, and whole in its tooltip."""
     sign = "" if box.title == "you" else f"{SIGNS[box.state]} "
-    room = (width - 24) / 7.3 - len(sign)
-    title, text = _fit(box.title, (width - 24) / 9.3), _fit(box.text, room)
+    inside = width - 24
+    title, text = _fit(box.title, inside / 9.3), _fit(box.text, inside / 7.3 - len(sign))
+    squeeze = f' textLength="{inside}" lengthAdjust="spacingAndGlyphs"'  # whatever the font
     yield f'<g class="box {box.state}"><title>{escape(f"{box.title}: {box.text}")}</title>'
     yield f'<rect x="{x}" y="{y}" width="{width}" height="{_HEIGHT}" rx="8"/>'
-    yield f'<text class="name" x="{x + 12}" y="{y + 23}">{escape(title)}</text>'
+    full = squeeze if len(title) > inside / 9.9 else ""
+    yield f'<text class="name" x="{x + 12}" y="{y + 23}"{full}>{escape(title)}</text>'
     yield f'<text class="what" x="{x + 12}" y="{y + 42}">{escape(sign + text)}</text></g>'
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from requiretls_client.cli import print_anything
 from requiretls_client.cli.send import Program
 
 _BY_NAME = {"mailq": ["-bp"], "newaliases": ["-bi"]}
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status, see ``requiretls-sendmail --help``; 130 and 141 for ^C and for output that
         nobody reads.
     """
+    print_anything()
     name = os.path.basename(sys.argv[0])
     arguments = [*_BY_NAME.get(name, []), *(sys.argv[1:] if argv is None else argv)]
     try:

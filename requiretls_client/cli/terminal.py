@@ -80,13 +80,16 @@ def console(*, colour: bool | None) -> Console | None:
     """Return rich's console for standard output; None where rich is not installed.
 
     Args:
-        colour: True also where it is no terminal; None as the terminal and ``NO_COLOR`` have it.
+        colour: True where it is no terminal, and against ``NO_COLOR``; None as these two have it.
     """
     try:
         from rich.console import Console
     except ImportError:
         return None
-    return Console(force_terminal=colour, highlight=False, markup=False, emoji=False)
+    plainly = False if colour else None  # None: as NO_COLOR has it
+    return Console(
+        force_terminal=colour, no_color=plainly, highlight=False, markup=False, emoji=False
+    )
 
 
 def draw(view: View, console: Console) -> None:
