@@ -54,12 +54,21 @@ def _this_machine() -> str:
 
 
 def in_turn(method: Method) -> Method:
-    """Let two threads that share a session take turns, so that each message is whole."""
+    """Let two threads that share a session take turns, so that each message is whole.
+
+    Where one is interrupted, nobody knows which replies are still to come: the session is closed.
+    """
 
     @functools.wraps(method)
     def taking_turns(self: SMTP, *args: Any, **options: Any) -> Any:
         with self._turn:
-            return method(self, *args, **options)
+            try:
+                return method(self, *args, **options)
+            except Exception:
+                raise
+            except BaseException:
+                self.close()
+                raise
 
     return taking_turns  # type: ignore[return-value]  # of the same signature
 
@@ -323,6 +332,7 @@ class SMTP(Connection):
         self._accepted = []
         return super().rset()
 
+    @in_turn
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content as smtplib does; only 250 says that the message was taken.
 
