@@ -436,9 +436,18 @@ class SMTP(Connection):
         found: Any = mail.content  # smtplib asks for its length, and gives it to data()
         if not isinstance(found, bytes) and not _is_ours(type(self).data):
             found = found.whole()  # who has written data() for smtplib expects bytes
-        return super().sendmail(
-            mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
-        )
+        pipe = self._current_pipe()
+        try:
+            return super().sendmail(
+                mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
+            )
+        except smtplib.SMTPServerDisconnected as error:
+            if isinstance(error, DeliveryUnknown) or pipe is None or pipe.owed != ["."]:
+                raise
+            from requiretls_client.pipelining import unknown  # a data() of its own does not say so
+
+            text = f"the answer to the message did not come: {error}"
+            raise unknown(mail, text, self._refused) from error
 
     def _note_delivered(self, receipt: Verdict | None) -> None:
         """Keep the receipt of a message that the server took; None: it is judged when asked."""
