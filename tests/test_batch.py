@@ -428,6 +428,18 @@ def test_refused_rset(session):
     assert smtp.sock is None
 
 
+@pytest.mark.parametrize("in_flight", [1, 8])
+def test_refused_rset_after_a_refusal(session, in_flight):
+    """Where RSET fails, the recipients may still be there: nothing more is sent."""
+    server, smtp = session(script={"DATA": "451 later", "RSET": "500 what"})
+    outcomes = smtp.send_messages(messages(3), in_flight=in_flight)
+    assert "delivered" not in states(outcomes)
+    assert smtp.sock is None
+    assert taken(server, smtp) == [] or in_flight == 8
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        smtp.sendmail(*messages(1)[0])
+
+
 def test_content_in_flight_when_the_connection_ends(session):
     """O8: with many in flight all whose content has left are unknown, and only those."""
     _, smtp = session(script={"BDAT": ["250 ok", close]})
