@@ -46,6 +46,12 @@ def check(*, require_tls: bool | None, tls_optional: bool, in_flight: int) -> No
         raise ValueError("in_flight must be at least 1")
 
 
+def said(*, require_tls: bool | None, tls_optional: bool) -> dict[str, bool]:
+    """Return what was asked for, and nothing else: a subclass may have smtplib's signature."""
+    wish = {} if require_tls is None else {"require_tls": require_tls}
+    return {**wish, "tls_optional": True} if tls_optional else wish
+
+
 class Batch:
     """Messages for one session, and what became of them."""
 
@@ -109,7 +115,7 @@ class Batch:
                 refused = self._alone(from_addr, to_addrs, msg)
                 self._record(number, None, refused, self._smtp.last_verdict)
                 return
-        except (OSError, ValueError, TypeError) as error:  # any SMTPException is an OSError
+        except Exception as error:  # the email package, or the caller's file, raises what it likes
             self._record(number, error)
             return
         if self._window and not self._fits(entry):
@@ -122,9 +128,10 @@ class Batch:
 
     def _alone(self, from_addr: Any, to_addrs: Any, msg: Any) -> dict[str, Reply]:
         self._grouped, self._ordinary = False, None  # it may bring TLS and EHLO, or end the session
+        wish: Any = said(**self._wish)
         if isinstance(msg, Message):
-            return self._smtp.send_message(msg, from_addr, to_addrs, **self._wish)
-        return self._smtp.sendmail(from_addr, to_addrs, msg, **self._wish)
+            return self._smtp.send_message(msg, from_addr, to_addrs, **wish)
+        return self._smtp.sendmail(from_addr, to_addrs, msg, **wish)
 
     def _entry(self, number: int, from_addr: Any, to_addrs: Any, msg: Any) -> Entry | None:
         """Check a message; None: it has to go by itself.

@@ -238,7 +238,8 @@ def leave(smtp: SMTP, judged: Judged) -> bool:
     """Leave the transaction of a message that ends before its content.
 
     Returns:
-        Whether the session is in step: its answer to RSET is 250 and nothing else.
+        Whether the session is in step: its answer to RSET is 250 and nothing else. If it is not,
+        it is closed.
     """
     if judged.broken:
         smtp.close()
@@ -248,9 +249,12 @@ def leave(smtp: SMTP, judged: Judged) -> bool:
     if smtp.sock is None:
         return False
     try:
-        return smtp.rset()[0] == 250
+        if smtp.rset()[0] == 250:
+            return True
     except smtplib.SMTPServerDisconnected:
         return False
+    smtp.close()  # it may wait for content, or keep the recipients for the next message
+    return False
 
 
 def final(content: bytes) -> bytes:

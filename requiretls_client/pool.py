@@ -103,11 +103,10 @@ class Pool:
         Waits while all connections are in use.
         """
 
+        wish: Any = batch.said(require_tls=require_tls, tls_optional=tls_optional)
+
         def send(smtp: SMTP) -> dict[str, Reply]:
-            return smtp.sendmail(
-                from_addr, to_addrs, msg, mail_options, rcpt_options,
-                require_tls=require_tls, tls_optional=tls_optional,
-            )  # fmt: skip
+            return smtp.sendmail(from_addr, to_addrs, msg, mail_options, rcpt_options, **wish)
 
         return self._with_session(send, _requirement(require_tls, mail_options))
 
@@ -127,11 +126,10 @@ class Pool:
         Waits while all connections are in use.
         """
 
+        wish: Any = batch.said(require_tls=require_tls, tls_optional=tls_optional)
+
         def send(smtp: SMTP) -> dict[str, Reply]:
-            return smtp.send_message(
-                msg, from_addr, to_addrs, mail_options, rcpt_options,
-                require_tls=require_tls, tls_optional=tls_optional,
-            )  # fmt: skip
+            return smtp.send_message(msg, from_addr, to_addrs, mail_options, rcpt_options, **wish)
 
         return self._with_session(send, _requirement(require_tls, mail_options))
 

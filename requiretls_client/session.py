@@ -54,12 +54,21 @@ def _this_machine() -> str:
 
 
 def in_turn(method: Method) -> Method:
-    """Let two threads that share a session take turns, so that each message is whole."""
+    """Let two threads that share a session take turns, so that each message is whole.
+
+    Where one is interrupted, nobody knows which replies are still to come: the session is closed.
+    """
 
     @functools.wraps(method)
     def taking_turns(self: SMTP, *args: Any, **options: Any) -> Any:
         with self._turn:
-            return method(self, *args, **options)
+            try:
+                return method(self, *args, **options)
+            except Exception:
+                raise
+            except BaseException:
+                self.close()
+                raise
 
     return taking_turns  # type: ignore[return-value]  # of the same signature
 
@@ -323,6 +332,7 @@ class SMTP(Connection):
         self._accepted = []
         return super().rset()
 
+    @in_turn
     def data(self, msg: Any) -> Reply:
         """Send DATA and the content as smtplib does; only 250 says that the message was taken.
 
@@ -426,9 +436,18 @@ class SMTP(Connection):
         found: Any = mail.content  # smtplib asks for its length, and gives it to data()
         if not isinstance(found, bytes) and not _is_ours(type(self).data):
             found = found.whole()  # who has written data() for smtplib expects bytes
-        return super().sendmail(
-            mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
-        )
+        pipe = self._current_pipe()
+        try:
+            return super().sendmail(
+                mail.sender, mail.recipients, found, mail.mail_options, mail.rcpt_options
+            )
+        except smtplib.SMTPServerDisconnected as error:
+            if isinstance(error, DeliveryUnknown) or pipe is None or pipe.owed != ["."]:
+                raise
+            from requiretls_client.pipelining import unknown  # a data() of its own does not say so
+
+            text = f"the answer to the message did not come: {error}"
+            raise unknown(mail, text, self._refused) from error
 
     def _note_delivered(self, receipt: Verdict | None) -> None:
         """Keep the receipt of a message that the server took; None: it is judged when asked."""

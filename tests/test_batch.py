@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import smtplib
 from email.message import EmailMessage
 
@@ -426,6 +428,18 @@ def test_refused_rset(session):
     assert smtp.sock is None
 
 
+@pytest.mark.parametrize("in_flight", [1, 8])
+def test_refused_rset_after_a_refusal(session, in_flight):
+    """Where RSET fails, the recipients may still be there: nothing more is sent."""
+    server, smtp = session(script={"DATA": "451 later", "RSET": "500 what"})
+    outcomes = smtp.send_messages(messages(3), in_flight=in_flight)
+    assert "delivered" not in states(outcomes)
+    assert smtp.sock is None
+    assert taken(server, smtp) == [] or in_flight == 8
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        smtp.sendmail(*messages(1)[0])
+
+
 def test_content_in_flight_when_the_connection_ends(session):
     """O8: with many in flight all whose content has left are unknown, and only those."""
     _, smtp = session(script={"BDAT": ["250 ok", close]})
@@ -460,6 +474,33 @@ def test_subclass_is_asked(session, name):
     assert states(smtp.send_messages(messages(3))) == ["delivered"] * 3
     assert len(calls) == 3
     assert len(taken(server, smtp)) == 3
+
+
+def test_subclass_with_the_signature_of_smtplib(session):
+    """What was not asked for is not said to a subclass, whose sendmail() may not know it."""
+
+    class Mine(rt.SMTP):
+        def sendmail(self, from_addr, to_addrs, msg, mail_options=(), rcpt_options=()):
+            return super().sendmail(from_addr, to_addrs, msg, mail_options, rcpt_options)
+
+    _, smtp = session(Mine)
+    assert states(smtp.send_messages(messages(2))) == ["delivered"] * 2
+    assert states(smtp.send_messages(messages(1), require_tls=True)) == ["refused"]  # TypeError
+
+
+@pytest.mark.parametrize("in_flight", WINDOWS)
+def test_message_that_nobody_can_read(session, in_flight):
+    """What the email package or a file raises, whatever it is, is in the outcome of that one."""
+    bad = EmailMessage()
+    bad["From"], bad["To"] = SENDER, ONE
+    bad.set_payload(5)
+    cut = gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(raw(7))[:-9]))
+    _, smtp = session()
+    sent = [*messages(2), bad, (SENDER, ONE, cut), *messages(2)]
+    outcomes = smtp.send_messages(sent, in_flight=in_flight)
+    assert states(outcomes) == [*["delivered"] * 2, *["deferred"] * 2, *["delivered"] * 2]
+    assert isinstance(outcomes[2].error, AttributeError)
+    assert isinstance(outcomes[3].error, EOFError)
 
 
 def test_large_messages(session):

@@ -11,7 +11,7 @@ import pytest
 from support import connect, verbs
 
 import requiretls_client as rt
-from requiretls_client.testing import close
+from requiretls_client.testing import close, normal
 
 SENDER, ONE = "alice@example.org", "one@example.net"
 OFFERS = ["PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING"]
@@ -140,6 +140,29 @@ def test_connection_lost_under_a_message(pool, stage):
     with pytest.raises(smtplib.SMTPServerDisconnected):
         its.sendmail(SENDER, ONE, raw(0))
     assert connections(server) == 1
+
+
+def test_unknown_to_a_class_with_its_own_data(serve):
+    """What has left by somebody's own data(), and was not answered, is unknown too."""
+
+    class Mine(rt.SMTP):
+        def data(self, msg):  # as smtplib has it
+            self.putcmd("data")
+            code, text = self.getreply()
+            if code != 354:
+                raise smtplib.SMTPDataError(code, text)
+            self.send(msg + b".\r\n")
+            return self.getreply()
+
+    server = serve(script={".": [normal, close, "451 later", normal, close]})
+    with rt.Pool(lambda: connect(server, Mine), size=1) as its:
+        its.sendmail(SENDER, [ONE], raw(0))
+        with pytest.raises(rt.DeliveryUnknown) as caught:
+            its.sendmail(SENDER, [ONE, "two@example.net"], raw(1))
+        assert caught.value.recipients == (ONE, "two@example.net")
+        with pytest.raises(smtplib.SMTPDataError):
+            its.sendmail(SENDER, [ONE], raw(2))
+        assert states(its.send_messages(messages(3))) == ["delivered", "unknown", "delivered"]
 
 
 def test_unknown_is_never_sent_again(pool):
