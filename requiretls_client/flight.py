@@ -218,6 +218,6 @@ def state_after(error: Exception) -> str:
         return "deferred" if any(code < 500 for code in codes) else "refused"
     if isinstance(error, smtplib.SMTPResponseException):
         return "deferred" if error.smtp_code < 500 else "refused"
-    if isinstance(error, (smtplib.SMTPNotSupportedError, ValueError, TypeError)):
-        return "refused"
+    if isinstance(error, smtplib.SMTPNotSupportedError) or not isinstance(error, OSError):
+        return "refused"  # later is no better: ValueError, or what the email package raises
     return "deferred"  # the connection was lost before the message had left

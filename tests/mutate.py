@@ -453,8 +453,8 @@ MUTATIONS = [
     ),
     (
         'turns', 'session',
-        'with self._turn:\n            return method',
-        'if True:\n            return method',
+        'with self._turn:\n            try:\n                return method',
+        'if True:\n            try:\n                return method',
     ),
     (
         'quit-behind-a-message', 'session',
