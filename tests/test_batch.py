@@ -498,7 +498,7 @@ def test_message_that_nobody_can_read(session, in_flight):
     _, smtp = session()
     sent = [*messages(2), bad, (SENDER, ONE, cut), *messages(2)]
     outcomes = smtp.send_messages(sent, in_flight=in_flight)
-    assert states(outcomes) == [*["delivered"] * 2, *["deferred"] * 2, *["delivered"] * 2]
+    assert states(outcomes) == [*["delivered"] * 2, *["refused"] * 2, *["delivered"] * 2]
     assert isinstance(outcomes[2].error, AttributeError)
     assert isinstance(outcomes[3].error, EOFError)
 
