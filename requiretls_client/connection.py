@@ -285,6 +285,8 @@ class Connection(StartTLS):
         if pipe.content:
             if pipe.command == "BDAT" and len(s) > pipe.left:
                 raise ValueError("more octets than BDAT has announced (RFC 3030 s2)")
+            if not pipe.stuffed and pipe.command != "BDAT":
+                syntax.check_content(pipe.command, pipe.tail, s)
             return super().send(s)
         verbs, size = self._checked_verbs(s)
         super().send(s)

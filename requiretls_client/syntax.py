@@ -58,6 +58,9 @@ _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re
 
 _TO = re.compile(r'[ \t]*TO:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
+_EOL = re.compile(rb"[\r\n]")
+_DOT = re.compile(rb"(?:\r\n|\r|\n)\.(?:\r\n|\n|\r(?=[^\n]))")  # a line that is a dot
+
 _BDAT = re.compile(r" +([0-9]{1,20})(?: +LAST)? *", re.IGNORECASE)
 
 MARK = "REQUIRETLS"
@@ -361,6 +364,33 @@ def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]
     lines = re.split(r"[\r\n]+", text)
     found = (_COMMAND.match(line) for line in lines if line)
     return [(each[1].upper(), each[2]) for each in found if each]
+
+
+def check_content(command: str, tail: bytes, s: str | bytes | bytearray | memoryview) -> None:
+    """Refuse content sent by hand that ends before its last octet: commands would follow.
+
+    Read as a careless server would: a bare CR or LF ends a line too.
+
+    Args:
+        command: what it is content of: DATA, or AUTH, whose answer is one line (RFC 4954 s4).
+        tail: what of it has left before.
+        s: what is to leave now.
+
+    Raises:
+        ValueError: see above.
+    """
+    data = s.encode("utf-8", "surrogatepass") if isinstance(s, str) else bytes(s)
+    if command == "AUTH":
+        if _EOL.search(data.rstrip(b"\r\n")):
+            raise ValueError("the answer to AUTH is one line: a command would follow")
+        return
+    data = tail + data
+    found = _DOT.search(data)
+    if found and not (found.end() == len(data) and found[0] == b"\r\n.\r\n"):
+        raise ValueError(
+            "the content ends with a dot on a line of its own, between CRLF, and nothing may "
+            "follow it (RFC 5321 s4.1.1.4)"
+        )
 
 
 def read_mail(rest: str) -> tuple[bool, bool]:

@@ -40,6 +40,8 @@ PATIENCE_QUIT = 5.0
 
 _CONTENT_IS_DUE = {("DATA", 354), ("AUTH", 334)}
 
+CRLF, END = b"\r\n", b"\r\n.\r\n"  # END: of the content behind DATA
+
 BLOCK = 64 * 1024  # octets of content that have one timeout to leave in
 _CHUNK = 4096
 
@@ -48,8 +50,8 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun", "command", "content", "fresh", "last", "left", "owed", "parser", "pid", "poller",
-        "sock",
+        "begun", "command", "content", "last", "left", "owed", "parser", "pid", "poller", "sock",
+        "stuffed", "tail",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
@@ -58,7 +60,8 @@ class Pipe:
         self.pid = os.getpid()
         self.command = ""  # verb of the last command; "." once the content has left
         self.content = False  # what is sent next is content of that command, no command itself
-        self.fresh = True  # nothing of that has left, or what has ends with a line
+        self.tail = CRLF  # the last octets of that which have left; a line begins with the first
+        self.stuffed = False  # it is ours, and no line of it is a dot but the last
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.last: ParsedReply | None = None
@@ -130,16 +133,15 @@ class Wire(smtplib.SMTP):
     @staticmethod
     def _content_left(pipe: Pipe, s: Any) -> None:
         """Note that a part of the content has left, and which reply its end will bring."""
-        if pipe.command == "AUTH":
-            pipe.owed = ["AUTH"]
+        pipe.tail = (pipe.tail + _tail(s))[-5:]
+        if pipe.command == "AUTH":  # one line
+            pipe.owed, pipe.content = ["AUTH"], not pipe.tail.endswith(b"\n")
         elif pipe.command == "BDAT":
             pipe.left -= len(s)
             if not pipe.left:  # the reply to BDAT itself is the answer
                 pipe.command, pipe.content = ".", False
-        elif _ends_content(s, fresh=pipe.fresh):
+        elif pipe.tail == END:
             pipe.command, pipe.content, pipe.owed = ".", False, ["."]
-        else:
-            pipe.fresh = _tail(s).endswith(b"\r\n")
 
     def _send_blocks(self, s: Any) -> None:
         """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
@@ -193,7 +195,7 @@ class Wire(smtplib.SMTP):
         # cannot open it by itself.
         if not pipe.owed:
             pipe.content = (asked, last.code) in _CONTENT_IS_DUE
-            pipe.fresh = True
+            pipe.tail, pipe.stuffed = CRLF, False
 
     def _read_group(self, count: int, replies: list[Reply] | None = None) -> list[Reply]:
         """Read the replies to a group of commands; 421 is the last that a server says.
@@ -375,6 +377,9 @@ class Wire(smtplib.SMTP):
         """Send content behind the 354: dots stuffed, and the final dot."""
         from requiretls_client import lines
 
+        pipe = self._current_pipe()
+        if pipe is not None:
+            pipe.stuffed = True
         if not isinstance(content, bytes):
             self._send_content(lines.stuffed(content.blocks()))
         elif len(content) > BLOCK:
@@ -401,17 +406,6 @@ class Wire(smtplib.SMTP):
         except BaseException:
             self.close()
             raise
-
-
-def _ends_content(s: Any, *, fresh: bool) -> bool:
-    """Tell whether the final dot is in what has just left.
-
-    Args:
-        s: what has left.
-        fresh: a line began with it.
-    """
-    tail = _tail(s)
-    return tail == b"\r\n.\r\n" or (fresh and tail == b".\r\n")
 
 
 def _tail(s: Any) -> bytes:

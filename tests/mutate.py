@@ -838,8 +838,28 @@ MUTATIONS = [
     ),
     (
         'dot-within-a-line', 'wire',
-        '(fresh and tail == b".\\r\\n")',
-        'tail == b".\\r\\n"',
+        'elif pipe.tail == END:',
+        'elif pipe.tail.endswith(END[2:]):',
+    ),
+    (
+        'commands-behind-content', 'connection',
+        'if not pipe.stuffed and pipe.command != "BDAT":',
+        'if False:',
+    ),
+    (
+        'interrupted-message', 'session',
+        '            except BaseException:\n                self.close()\n',
+        '            except BaseException:\n',
+    ),
+    (
+        'unanswered-own-data', 'session',
+        'pipe is None or pipe.owed != ["."]:',
+        'True:',
+    ),
+    (
+        'refused-rset-closes', 'pipelining',
+        '    smtp.close()  # it may wait',
+        '    # it may wait',
     ),
     (
         'dots-at-the-begin-of-a-block', 'lines',

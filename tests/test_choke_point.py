@@ -259,6 +259,60 @@ def test_content_ends_with_its_dot(serve):
     assert len(server.ledger) == 1
 
 
+SMUGGLED = {
+    "behind the dot": [b"x\r\n.\r\nMAIL FROM:<a@b>\r\n"],
+    "dot at once": [b".\r\nMAIL FROM:<a@b>\r\n"],
+    "as text": ["x\r\n.\r\nMAIL FROM:<a@b>\r\n"],
+    "dot in pieces": [b"x\r\n", b".", b"\r\n", b"MAIL FROM:<a@b>\r\n"],
+    "cut elsewhere": [b"x\r", b"\n.\r", b"\nMAIL FROM:<a@b>\r\n"],
+    "end cut": [b"x\r\n.\r", b"\n", b"MAIL FROM:<a@b>\r\n"],
+    "bare LF": [b"x\n.\nMAIL FROM:<a@b>\r\n"],
+    "bare LF in pieces": [b"x\n", b".\n", b"MAIL FROM:<a@b>\r\n"],
+    "bare CR": [b"x\r.\rMAIL FROM:<a@b>\r\n"],
+}
+
+
+@pytest.mark.parametrize("pieces", SMUGGLED.values(), ids=SMUGGLED)
+def test_no_command_behind_content(serve, pieces):
+    """What is sent by hand after 354 holds no MAIL that a server could see, however it is cut."""
+    server = serve()
+    smtp = connect(server, require_tls=True)
+    smtp.mail("a@b.c")
+    smtp.rcpt("d@e.f")
+    smtp.docmd("DATA")
+
+    def send():
+        for piece in pieces:
+            smtp.send(piece)
+
+    with pytest.raises((ValueError, rt.RequireTLSMisuse)):
+        send()
+    smtp.close()
+    server.wait_idle()
+    said = b"".join(line.data for line in server.transcript if line.side == "C")
+    assert b"<a@b>" not in said
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_no_command_behind_an_answer_to_auth(serve, together):
+    """What is sent by hand after 334 is one line, and behind it there are commands again."""
+    server = serve(tls_extensions=["REQUIRETLS", "AUTH LOGIN"], users={"u": "p"})
+    smtp = connect(server, require_tls=True)
+    smtp.docmd("AUTH LOGIN")
+
+    def send():
+        if together:
+            smtp.send(b"*\r\nMAIL FROM:<a@b>\r\n")
+        smtp.putcmd("*")
+        smtp.putcmd("MAIL FROM:<a@b>")
+
+    with pytest.raises(ValueError, match="one line" if together else "MAIL"):
+        send()
+    smtp.close()
+    server.wait_idle()
+    assert "MAIL" not in [command[:4] for command in server.commands()]
+
+
 def test_server_cannot_open_content_by_itself(serve):
     """A server that answers 354 or 334 to something else does not switch the guard off."""
     server = serve(script={"EHLO": b"354 go on\r\n", "NOOP": b"334 \r\n"})
