@@ -215,8 +215,8 @@ MUTATIONS = [
     ),
     (
         'unknown-notes', 'cli/progress',
-        '        except (KeyError, TypeError, AttributeError):\n            raise',
-        '        except (KeyError, TypeError, AttributeError):\n            continue\n            raise',
+        '        except (KeyError, TypeError, ValueError, AttributeError):\n            raise',
+        '        except (KeyError, TypeError, ValueError, AttributeError):\n            continue\n            raise',
     ),
     (
         'jump-of-the-clock', 'cli/schedule',

@@ -475,3 +475,17 @@ def test_output_that_cannot_be_written(place, relay):
         )  # fmt: skip
     assert done.returncode == 0
     assert len(relay.ledger) == len(names)
+
+
+def test_reader_that_has_gone(place):
+    """Whoever reads the list may stop: that is no trouble with the spool."""
+    place.put()
+    program = "import sys\nfrom requiretls_client.cli import main\nsys.exit(main())\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-uc", program, "queue", "--config", str(place.config)],
+            stdout=nobody, stderr=subprocess.PIPE, check=False, timeout=60, cwd=ROOT,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (141, b"")

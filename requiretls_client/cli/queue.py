@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         with open_spool(config.spool_folder) as spool:
             return _do(spool, options, times)
-    except (DamagedError, OSError) as error:
+    except (DamagedError, SpoolError) as error:
         return _warn(queue_text.shown(error), TROUBLE)
 
 
