@@ -107,16 +107,21 @@ class Batch:
 
     def _add(self, number: int, item: Any) -> None:
         """Put a message into the next flight, or send it by itself."""
+        # The email package, or the caller's file, raises what it likes; his callback comes through.
         try:
             from_addr, to_addrs, msg = item if isinstance(item, tuple) else (None, None, item)
             entry = self._entry(number, from_addr, to_addrs, msg)
-            if entry is None:
-                self._land()
-                refused = self._alone(from_addr, to_addrs, msg)
-                self._record(number, None, refused, self._smtp.last_verdict)
-                return
-        except Exception as error:  # the email package, or the caller's file, raises what it likes
+        except Exception as error:
             self._record(number, error)
+            return
+        if entry is None:
+            self._land()
+            try:
+                refused = self._alone(from_addr, to_addrs, msg)
+            except Exception as error:
+                self._record(number, error)
+                return
+            self._record(number, None, refused, self._smtp.last_verdict)
             return
         if self._window and not self._fits(entry):
             self._fly()

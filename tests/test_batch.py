@@ -235,6 +235,23 @@ def test_iterator_that_fails(session):
     assert len(taken(server, smtp)) == 3
 
 
+@pytest.mark.parametrize("pipelining", [True, False])
+def test_callback_that_fails(session, pipelining):
+    """An error of the caller's own callback comes out, whichever way the messages go."""
+    server, smtp = session()
+    smtp.use_pipelining = pipelining
+    told = []
+
+    def shout(outcome):
+        told.append(outcome.number)
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        smtp.send_messages(messages(3), progress=shout)
+    assert len(told) == len(set(told))
+    assert len(taken(server, smtp)) == len(told)
+
+
 def test_message_objects(session):
     """Message objects go as send_message() sends them, each with the field that it has."""
     server, smtp = session()
