@@ -444,10 +444,9 @@ class SMTP(Connection):
         except smtplib.SMTPServerDisconnected as error:
             if isinstance(error, DeliveryUnknown) or pipe is None or pipe.owed != ["."]:
                 raise
-            from requiretls_client.pipelining import unknown  # a data() of its own does not say so
-
-            text = f"the answer to the message did not come: {error}"
-            raise unknown(mail, text, self._refused) from error
+            lost = DeliveryUnknown(f"the answer to the message did not come: {error}")
+            lost.recipients, lost.refused = tuple(self._accepted), dict(self._refused)
+            raise lost from error  # a data() of its own does not say so
 
     def _note_delivered(self, receipt: Verdict | None) -> None:
         """Keep the receipt of a message that the server took; None: it is judged when asked."""
