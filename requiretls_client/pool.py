@@ -172,7 +172,7 @@ class Pool:
             messages: message objects or ``(from_addr, to_addrs, msg)``; any iterable.
             require_tls, tls_optional, in_flight: as in :meth:`SMTP.send_messages`.
             progress: called with each outcome, in the order of the messages, by one thread at a
-                time.
+                time. It must not send through this pool, whose connections may wait for it.
 
         Raises:
             ValueError, TypeError: arguments that contradict themselves; the pool is closed.
@@ -207,7 +207,8 @@ class Pool:
                     smtp, _ = self._take(options["require_tls"])
                 except (OSError, ValueError) as error:  # any SMTPException is an OSError
                     failures = TRIES if isinstance(error, errors.RequireTLSError) else failures + 1
-                    work.last_error = error
+                    closed = smtplib.SMTPServerDisconnected("the pool was closed meanwhile")
+                    work.last_error = closed if self._closed else error
                     continue
                 try:
                     failures = 0 if work.send_by(smtp, options) else failures + 1

@@ -515,7 +515,8 @@ class SMTP(Connection):
                 CHUNKING and RFC 8689 does not hold for them. More than 1 is for servers that you
                 know to take MAIL behind BDAT: RFC 3030 does not say so outright. Where the
                 connection breaks, the whole flight may be ``unknown``.
-            progress: called with each outcome, in order, as soon as it is known.
+            progress: called with each outcome, in order, as soon as it is known. Neither it nor
+                the iterable may use this session meanwhile: another message is under way.
 
         Returns:
             An outcome for each message, in their order.
