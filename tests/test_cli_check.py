@@ -312,11 +312,13 @@ def test_nothing_checked_leaves_the_files(capsys, tmp_path):
 
 
 def test_bad_target_beside_a_good_one(net, ca_file, capsys):
-    """The good one is checked all the same."""
+    """The good one is checked all the same, and a worse status than 2 is not hidden."""
     net.host(FIRST)
     net.mx(FIRST)
     assert check("a..b", DOMAIN, *internet(net, ca_file)) == 2
     assert "REQUIRETLS delivery: POSSIBLE" in capsys.readouterr().out
+    del net.records[f"{DOMAIN} MX"]
+    assert check(DOMAIN, "a..b", *internet(net, ca_file)) == 3
 
 
 def test_help():

@@ -22,7 +22,7 @@ import requiretls_client as rt
 from requiretls_client import certificate, recording
 from requiretls_client.assessment import assess
 from requiretls_client.cli import hostview, page, picture, terminal
-from requiretls_client.cli.view import view_of
+from requiretls_client.cli.view import View, view_of
 from requiretls_client.cli.words import spoken, spoken_data
 from requiretls_client.resolvconf import judge_trust
 
@@ -148,6 +148,29 @@ def test_nothing_hostile_reaches_the_page(hostile):
     assert json.loads(data)[0]["target"] == hostile.target
     assert "<script>alert(1)" in "".join(found.words)  # as text
     assert not [each for each in found.attributes if each[1].startswith("on") or each[1] == "style"]
+
+
+def test_title_of_a_page_about_a_hostile_target(report):
+    """It is on one target's page only, and ends where it has to."""
+    text = page.page_of([replace(report, target=EVIL)])
+    (title,) = re.findall(r"<title>(REQUIRETLS[^<>]*)</title>\s*<style>", text)
+    assert html.unescape(title).startswith("REQUIRETLS, <script>alert(1)")
+
+
+def test_every_text_of_a_view_is_escaped():
+    """Whatever field of a view holds markup, the page has the elements that it has without."""
+
+    def drawn(text):
+        rows = (*[hostview.Row(hostview.FAIL, text, text, text, text)] * 3,)
+        part = hostview.Part(text, hostview.FAIL, text, text, rows)
+        view = View(text, "none", text, text, 1.0, part, (part,), rows)
+        return Page(page._article(1, view, "h1") + page._index([view]))
+
+    markup = "x\"'><b onclick='x'>&"
+    plain, marked = drawn("x" * len(markup)), drawn(markup)
+    assert marked.tags == plain.tags
+    names = [[(tag, name) for tag, name, _ in each.attributes] for each in (marked, plain)]
+    assert names[0] == names[1]
 
 
 def test_nothing_hostile_reaches_json(hostile):
