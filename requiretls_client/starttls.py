@@ -209,7 +209,9 @@ class StartTLS(Wire):
         except ssl.SSLCertVerificationError as error:
             raise Blocked("certificate", syntax.printable(error.verify_message)) from error
         except ssl.SSLError as error:
-            raise Blocked("handshake", syntax.printable(str(error))) from error
+            ended = isinstance(error, ssl.SSLEOFError)  # the connection, as the next clause has it
+            text = syntax.printable(str(error))
+            raise Blocked("handshake", text, temporary=ended) from error
         except OSError as error:  # the network: a time-out, a reset
             text = syntax.printable(str(error))
             raise Blocked("handshake", text, temporary=True) from error

@@ -10,7 +10,7 @@ import pytest
 from support import CA_AT_HAND, WAYS, connect, lax_context, nameless_context, nothing_sent, verbs
 
 import requiretls_client as rt
-from requiretls_client.testing import Server
+from requiretls_client.testing import Server, close, reset
 
 
 @pytest.mark.parametrize("cls", [rt.SMTP, rt.SMTP_SSL, rt.LMTP])
@@ -160,5 +160,17 @@ def test_old_tls_version(serve, message):
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     with pytest.raises(rt.TLSNotEstablished, match=r"TLSv1\.1"):
         connect(server, require_tls=True, context=context)
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
+@pytest.mark.parametrize("step", [close, reset], ids=["close", "reset"])
+def test_connection_that_ends_in_the_handshake(serve, message, step):
+    """What the network did to a handshake may be better later; nothing is sent in clear."""
+    server = serve(script={"HANDSHAKE": step})
+    smtp = connect(server)
+    with pytest.raises(rt.TLSNotEstablished) as caught:
+        smtp.send_message(message, require_tls=True)
+    assert caught.value.temporary
     server.wait_idle()
     assert nothing_sent(server)
