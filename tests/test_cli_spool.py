@@ -449,6 +449,20 @@ def test_domains_are_noted_one_by_one(spool):
     assert outcome.report.delivered == job.recipients
 
 
+def test_one_domain_in_two_forms(spool):
+    """The two forms of an international domain are one part, so that one mailbox gets one copy."""
+    parts = []
+
+    def transmit(job):
+        parts.append(job.recipients)
+        return answer()(job)
+
+    both = ("bob@b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example", "bob@xn--bcher-kva.example")
+    with spool.add(Job(MESSAGE, "", (*both, "eve@example.net"), True, False, "")) as entry:
+        attempt(spool, entry, transmit, TIMES)
+    assert sorted(parts) == sorted([both, ("eve@example.net",)])
+
+
 def test_bug_in_an_attempt(spool, caplog):
     """An exception that nobody expected loses no message; it may have arrived."""
 

@@ -195,8 +195,16 @@ def _parts(job: Job) -> list[Job]:
         return [job]
     domains: dict[str, list[str]] = {}
     for address in job.recipients:
-        domains.setdefault(address.rpartition("@")[2].lower(), []).append(address)
+        domains.setdefault(_domain(address), []).append(address)
     return [replace(job, recipients=tuple(each)) for each in domains.values()]
+
+
+def _domain(address: str) -> str:
+    """Return the one form of an address's domain; what has none is a part of its own."""
+    try:
+        return syntax.domain_of(address, "recipient")
+    except ValueError:
+        return address
 
 
 def _results(job: Job, transmit: Transmit) -> list[RecipientResult]:
