@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from requiretls_client import dsn
-from requiretls_client.cli import progress, record
+from requiretls_client.cli import progress, record, spool_files
 from requiretls_client.cli.attempt import attempt, resume
 from requiretls_client.cli.entry import Entry
 from requiretls_client.cli.job import Job
@@ -447,6 +447,21 @@ def test_domains_are_noted_one_by_one(spool):
     with spool.add(job) as entry:
         outcome = attempt(spool, entry, transmit, TIMES)
     assert outcome.report.delivered == job.recipients
+
+
+def test_folder_that_another_makes_meanwhile(tmp_path, monkeypatch):
+    """The first messages of several processes are all kept, whoever makes the folders."""
+    mkdir = os.mkdir
+
+    def after_another(path, mode):
+        """Fail as the folder above is not there yet, which another process makes just then."""
+        monkeypatch.undo()
+        mkdir(path.parent, mode)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setattr(os, "mkdir", after_another)
+    spool_files.make_folder(tmp_path / "spool/tmp")
+    assert (tmp_path / "spool/tmp").is_dir()
 
 
 def test_one_domain_in_two_forms(spool):

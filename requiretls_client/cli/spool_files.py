@@ -55,7 +55,8 @@ def make_folder(path: Path) -> None:
     except FileExistsError:
         return
     except FileNotFoundError:
-        if os.path.lexists(path.parent):  # a link that leads nowhere: a disk that is not mounted
+        # A link that leads nowhere: a disk that is not mounted. Any other may be there by now.
+        if path.parent.is_symlink() and not path.parent.exists():
             raise
         make_folder(path.parent)
         make_folder(path)
