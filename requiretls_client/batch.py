@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from email.message import Message
 from typing import TYPE_CHECKING, Any
 
-from requiretls_client import pipelining, sending
+from requiretls_client import lines, pipelining, sending
 from requiretls_client.connection import Demand
 from requiretls_client.flight import Entry, Flight, state_after
 from requiretls_client.reports import MessageOutcome
@@ -232,7 +232,7 @@ class Batch:
         try:
             with Demand(smtp, bool(window) and window[0].mail.required):
                 smtp._field_is_in = bool(window) and window[0].mail.optional
-                smtp._send_flight(pipelining.final(due.mail.in_memory) if due else b"", groups)
+                smtp._send_flight(lines.final(due.mail.in_memory) if due else b"", groups)
         except (OSError, ValueError) as error:
             lost = error
         finally:

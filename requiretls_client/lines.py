@@ -163,6 +163,11 @@ def dotted(raw: bytes) -> bytes:
     return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
+def final(raw: bytes) -> bytes:
+    """Return content as DATA sends it, with the dot that ends it."""
+    return dotted(raw) + b".\r\n"
+
+
 def stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield content as DATA sends it, dots stuffed; last of all, once it is whole, the final dot.
 

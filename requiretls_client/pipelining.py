@@ -28,7 +28,6 @@ from requiretls_client import syntax
 from requiretls_client.connection import Connection
 from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
-from requiretls_client.lines import dotted
 from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
@@ -255,11 +254,6 @@ def leave(smtp: SMTP, judged: Judged) -> bool:
         return False
     smtp.close()  # it may wait for content, or keep the recipients for the next message
     return False
-
-
-def final(content: bytes) -> bytes:
-    """Return content as DATA sends it, with the dot that ends it."""
-    return dotted(content) + b".\r\n"
 
 
 def _send_content(smtp: SMTP, mail: Mail, *, alone: bool) -> Reply:

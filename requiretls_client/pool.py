@@ -102,13 +102,8 @@ class Pool:
 
         Waits while all connections are in use.
         """
-
-        wish: Any = batch.said(require_tls=require_tls, tls_optional=tls_optional)
-
-        def send(smtp: SMTP) -> dict[str, Reply]:
-            return smtp.sendmail(from_addr, to_addrs, msg, mail_options, rcpt_options, **wish)
-
-        return self._with_session(send, _requirement(require_tls, mail_options))
+        arguments = from_addr, to_addrs, msg, mail_options, rcpt_options
+        return self._single("sendmail", arguments, mail_options, require_tls, tls_optional)
 
     def send_message(
         self,
@@ -125,18 +120,25 @@ class Pool:
 
         Waits while all connections are in use.
         """
+        arguments = msg, from_addr, to_addrs, mail_options, rcpt_options
+        return self._single("send_message", arguments, mail_options, require_tls, tls_optional)
 
-        wish: Any = batch.said(require_tls=require_tls, tls_optional=tls_optional)
-
-        def send(smtp: SMTP) -> dict[str, Reply]:
-            return smtp.send_message(msg, from_addr, to_addrs, mail_options, rcpt_options, **wish)
-
-        return self._with_session(send, _requirement(require_tls, mail_options))
-
-    def _with_session(
-        self, send: Callable[[SMTP], dict[str, Reply]], requirement: bool | None
+    def _single(
+        self,
+        method: str,
+        arguments: tuple[Any, ...],
+        mail_options: Sequence[str],
+        require_tls: bool | None,
+        tls_optional: bool,
     ) -> dict[str, Reply]:
         """Send; once more by a new connection, if one that was kept had ended meanwhile."""
+        wish = batch.said(require_tls=require_tls, tls_optional=tls_optional)
+
+        def send(smtp: SMTP) -> dict[str, Reply]:
+            refused: dict[str, Reply] = getattr(smtp, method)(*arguments, **wish)
+            return refused
+
+        requirement = _requirement(require_tls, mail_options)
         smtp, kept = self._take(requirement)
         try:
             try:

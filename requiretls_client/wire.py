@@ -385,7 +385,7 @@ class Wire(smtplib.SMTP):
         elif len(content) > BLOCK:
             self._send_content(lines.stuffed(lines.blocks(content)))
         else:
-            self.send(lines.dotted(content) + b".\r\n")
+            self.send(lines.final(content))
 
     def _send_content(self, blocks: Iterable[bytes]) -> None:
         """Send content as it comes; each block has the whole timeout (RFC 5321 s4.5.3.2.5).

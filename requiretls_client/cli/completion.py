@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -91,9 +90,7 @@ def command_tree() -> Command:
     below = []
     for name, text in _COMMANDS.items():
         parser = argparse.ArgumentParser(prog=name)
-        where = f"requiretls_client.cli.{name}"
-        if importlib.util.find_spec(where) is not None:
-            importlib.import_module(where).add_arguments(parser)
+        importlib.import_module(f"requiretls_client.cli.{name}").add_arguments(parser)
         below.append(_command((name,), text, parser))
     top = _command((), "", argparse.ArgumentParser())
     return Command((), "", top.options, tuple(below))
