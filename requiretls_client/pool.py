@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from requiretls_client import batch, errors
+from requiretls_client import batch, errors, syntax
 from requiretls_client.flight import state_after
 from requiretls_client.reports import MessageOutcome
 
@@ -102,8 +102,10 @@ class Pool:
 
         Waits while all connections are in use.
         """
-        arguments = from_addr, to_addrs, msg, mail_options, rcpt_options
-        return self._single("sendmail", arguments, mail_options, require_tls, tls_optional)
+        return self._single(
+            "sendmail", (from_addr, _kept(to_addrs), msg), mail_options, rcpt_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
 
     def send_message(
         self,
@@ -120,25 +122,31 @@ class Pool:
 
         Waits while all connections are in use.
         """
-        arguments = msg, from_addr, to_addrs, mail_options, rcpt_options
-        return self._single("send_message", arguments, mail_options, require_tls, tls_optional)
+        return self._single(
+            "send_message", (msg, from_addr, _kept(to_addrs)), mail_options, rcpt_options,
+            require_tls=require_tls, tls_optional=tls_optional,
+        )  # fmt: skip
 
     def _single(
         self,
         method: str,
-        arguments: tuple[Any, ...],
+        what: tuple[Any, ...],
         mail_options: Sequence[str],
+        rcpt_options: Sequence[str],
+        *,
         require_tls: bool | None,
         tls_optional: bool,
     ) -> dict[str, Reply]:
         """Send; once more by a new connection, if one that was kept had ended meanwhile."""
+        options = syntax.checked_options(mail_options, "mail_options")
+        arguments = (*what, options, syntax.checked_options(rcpt_options, "rcpt_options"))
         wish = batch.said(require_tls=require_tls, tls_optional=tls_optional)
 
         def send(smtp: SMTP) -> dict[str, Reply]:
             refused: dict[str, Reply] = getattr(smtp, method)(*arguments, **wish)
             return refused
 
-        requirement = _requirement(require_tls, mail_options)
+        requirement = True if syntax.split_mark(options)[1] else require_tls
         smtp, kept = self._take(requirement)
         try:
             try:
@@ -369,7 +377,6 @@ class _Work:
         return [self._outcomes[number] for number in range(len(self._outcomes))]
 
 
-def _requirement(require_tls: bool | None, mail_options: Sequence[str]) -> bool | None:
-    """Return what a message asks of its connection; None is "as the session says"."""
-    marked = any(str(option).upper() == "REQUIRETLS" for option in mail_options)
-    return True if marked else require_tls
+def _kept(to_addrs: Any) -> Any:
+    """Return recipients that can be read once more, for a second try."""
+    return to_addrs if to_addrs is None or isinstance(to_addrs, str) else list(to_addrs)

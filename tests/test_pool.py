@@ -117,6 +117,16 @@ def test_requirements_do_not_share_a_connection(pool):
     ]  # fmt: skip
 
 
+def test_arguments_that_can_be_read_once(pool):
+    """REQUIRETLS among options from an iterator counts, and recipients survive a second try."""
+    server, its = pool(script={"MAIL": ["250 ok", close, "250 ok"]})
+    assert its.sendmail(SENDER, ONE, raw(0), ["REQUIRETLS"]) == {}
+    assert its.sendmail(SENDER, iter([ONE]), raw(1), iter(["REQUIRETLS"])) == {}
+    assert subjects(server, its) == [0, 1]
+    assert all("REQUIRETLS" in item.parameters for item in server.ledger)
+    assert all(item.recipients == (ONE,) for item in server.ledger)
+
+
 def test_connection_that_ended_meanwhile(pool):
     """A connection that the server has closed in the meantime is made anew, unseen."""
     server, its = pool(script={".": ["250 ok", "250 ok"], "NOOP": close})
