@@ -3,27 +3,61 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from real import places
 
 from requiretls_client import cli
 from requiretls_client.cli import completion
 
 
+class Shell:
+    """A shell that is installed, or one that tests/run has unpacked; works in a folder.
+
+    Attributes:
+        name: ``bash``, ``zsh`` or ``fish``.
+        folder: the one that it works in, so that all paths can be relative to it.
+    """
+
+    def __init__(self, name, folder, root=None):
+        """Take them; ``root`` is the folder that it runs in with chroot(8)."""
+        self.name, self.folder = name, folder
+        self._start = [name] if root is None else ["chroot", root, "env", "-C", "/mnt", name]
+
+    def run(self, *arguments):
+        """Run it with arguments; what came of it."""
+        return subprocess.run(
+            [*self._start, *arguments], cwd=self.folder, capture_output=True, text=True,
+            check=False, timeout=60, env={**os.environ, "HOME": "."},
+        )  # fmt: skip
+
+
 @pytest.fixture(scope="module", params=["bash", "zsh", "fish"])
-def script(request, tmp_path_factory):
-    """Return a shell that is installed, and the file with its script."""
-    if shutil.which(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
-    command = [sys.executable, "-m", "requiretls_client", "completion", request.param]
+def shell(request, tmp_path_factory):
+    """Return a shell, in an empty folder."""
+    name = request.param
+    if shutil.which(name):
+        return Shell(name, tmp_path_factory.mktemp(name))
+    path, reason = places.lookup("shells")
+    if path is None:
+        if os.environ.get("REQUIRETLS_REAL_REQUIRED") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(f"{name} is not installed; {reason}")
+    return Shell(name, path / "root/mnt", path / "root")
+
+
+@pytest.fixture(scope="module")
+def script(shell):
+    """Return the name of the file, in the shell's folder, with its script."""
+    command = [sys.executable, "-m", "requiretls_client", "completion", shell.name]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    path = tmp_path_factory.mktemp("completion") / f"requiretls.{request.param}"
-    path.write_text(done.stdout)
-    return request.param, path
+    (shell.folder / f"requiretls.{shell.name}").write_text(done.stdout)
+    return f"./requiretls.{shell.name}"
 
 
 BASH = """
@@ -45,24 +79,24 @@ print -r -- "$screen"
 """  # noqa: E501
 
 
-def complete(shell, path, *words):
-    """Return what the shell offers for the last word."""
-    if shell == "bash":
-        command = ["bash", "-c", BASH, "bash", path, *words]
-    elif shell == "fish":
-        command = ["fish", "--no-config", "-c", f"source {path}; complete -C '{' '.join(words)}'"]
+def complete(shell, script, *words):
+    """Return what the shell offers for the last of the words."""
+    if shell.name == "bash":
+        done = shell.run("-c", BASH, "bash", script, *words)
+    elif shell.name == "fish":
+        line = f"source {script}; complete -C '{' '.join(words)}'"
+        done = shell.run("--no-config", "-c", line)
     else:
-        command = ["zsh", "-f", "-c", ZSH, "zsh", path, " ".join(words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    if shell == "zsh":
+        done = shell.run("-f", "-c", ZSH, "zsh", script, " ".join(words))
+    assert done.returncode == 0, done
+    if shell.name == "zsh":
         return set(re.findall(r"[\w-]+", done.stdout.replace("\a", " ")))
     return {line.split("\t")[0] for line in done.stdout.splitlines() if line}
 
 
-def test_it_is_valid(script):
+def test_it_is_valid(shell, script):
     """Each shell reads its script without a complaint."""
-    shell, path = script
-    done = subprocess.run([shell, "-n", path], capture_output=True, text=True, check=False)
+    done = shell.run("-n", script)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -77,21 +111,18 @@ def test_it_is_valid(script):
         (["completion", "f"], {"fish"}, {"zsh"}),
     ],
 )
-def test_what_is_offered(script, words, offered, not_offered):
+def test_what_is_offered(shell, script, words, offered, not_offered):
     """Commands, options, choices, and what is below a command; and nothing else."""
-    shell, path = script
-    found = complete(shell, path, "requiretls", *words)
+    found = complete(shell, script, "requiretls", *words)
     assert offered <= found
     assert not not_offered & found
 
 
-def test_file_names(script, tmp_path, monkeypatch):
+def test_file_names(shell, script):
     """An option that takes a file completes file names, with blanks in them too."""
-    shell, path = script
-    (tmp_path / "my run.json").touch()
-    monkeypatch.chdir(tmp_path)
-    found = complete(shell, path, "requiretls", "check", "--load", "my")
-    if shell == "zsh":  # which writes the only match at once
+    (shell.folder / "my run.json").touch()
+    found = complete(shell, script, "requiretls", "check", "--load", "my")
+    if shell.name == "zsh":  # which writes the only match at once
         assert {"my", "run"} <= found
     else:
         assert {each.replace("\\", "") for each in found} == {"my run.json"}
@@ -109,18 +140,13 @@ def test_nothing_is_forgotten():
                     assert (name.lstrip("-") if shell == "fish" else name) in text
 
 
-def test_awkward_help(tmp_path):
+def test_awkward_help(shell):
     """Quotes, brackets, colons and percent signs of a help text break no script."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--its", metavar="A:B", help="don't [say]: 50%% \\ `x` $(x)")
     option = completion._command(("x",), "it's: so", parser).options[-1]
     assert option.text == "don't [say]: 50% \\ `x` $(x)"
     top = completion.Command((), "", (), (completion.Command(("x",), "it's", (option,), ()),))
-    for shell, make in completion._SHELLS.items():
-        if shutil.which(shell):
-            script = tmp_path / shell
-            script.write_text(make(top))
-            done = subprocess.run(
-                [shell, "-n", script], capture_output=True, text=True, check=False
-            )
-            assert (done.returncode, done.stderr) == (0, ""), shell
+    (shell.folder / "awkward").write_text(completion._SHELLS[shell.name](top))
+    done = shell.run("-n", "./awkward")
+    assert (done.returncode, done.stderr) == (0, "")

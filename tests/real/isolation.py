@@ -53,7 +53,7 @@ class Layout:
         mount("tmpfs", self.scratch, "tmpfs", 0)
         for root in self.roots:
             mount("tmpfs", root / "mnt", "tmpfs", 0)
-            mount("/dev", root / "dev", None, MS_BIND)
+            mount("/dev", root / "dev", None, MS_BIND | MS_REC)  # with /dev/pts, for zsh
         lines = "".join(f"{address} {name}\n" for name, address in self.hosts.items())
         hosts = self.scratch / "hosts"
         hosts.write_text(Path("/etc/hosts").read_text() + "\n" + lines)

@@ -30,7 +30,8 @@ postdrop:x:{POSTDROP_GID}:
 """
 
 # Programs that call sendmail, and msmtp to compare with; dma because bsd-mailx wants an MTA.
-MAILERS = "bsd-mailx s-nail php8.2-cli git-email msmtp dma"
+MAILERS = "bsd-mailx s-nail php8.2-cli git-email libmailtools-perl msmtp dma"
+SHELLS = "zsh fish coreutils"
 
 Recipe = Callable[[Path], None]
 
@@ -50,6 +51,7 @@ def server_recipes(cache: Cache) -> dict[str, Recipe]:
         "postfix311": partial(_unpacked, cache, "forky", "postfix"),
         "postfix37": partial(_unpacked, cache, "bookworm", "postfix"),
         "mailers": partial(_unpacked, cache, "bookworm", MAILERS),
+        "shells": partial(_unpacked, cache, "bookworm", SHELLS),
         "smtp_server": partial(_smtp_server, cache),
         "cron": partial(_files, cache, "cron"),
         "unbound": partial(_unpacked, cache, "bookworm", "unbound"),
