@@ -157,14 +157,13 @@ class Batch:
                 )
         else:
             mail = sending.prepare(smtp, from_addr, to_addrs, msg, **self._wish)
-        with Demand(smtp, mail.required):
-            verdict = self._verdict(mail)
-            if not verdict.allowed or len(mail.recipients) > pipelining.GROUP - 3:
-                return None  # TLS may have to be started, or the refusal said
-            sending.fit(smtp, mail)
+        verdict = self._verdict(mail)
+        if not verdict.allowed or len(mail.recipients) > pipelining.GROUP - 3:
+            return None  # TLS may have to be started, or the refusal said
+        sending.fit(smtp, mail)
         receipt = verdict if mail.required else None
         envelope = pipelining.envelope(smtp, mail, receipt)
-        return None if envelope.binary else Entry(number, envelope, verdict, {})
+        return None if envelope.binary else Entry(number, mail, envelope, verdict, {})
 
     def _verdict(self, mail: Mail) -> Verdict:
         """Judge the session, as it stands, for a message; for ordinary mail once while it does."""
@@ -228,17 +227,19 @@ class Batch:
             groups.append(([*commands, last], entry.mail.in_memory if whole else b""))
         lost: Exception | None = None
         pipe = smtp._current_pipe()
-        begun = pipe.begun if pipe else 0
+        begun, before = pipe.begun if pipe else 0, smtp._message_requires
         try:
-            with Demand(smtp, bool(window) and window[0].mail.required):
-                smtp._field_is_in = bool(window) and window[0].mail.optional
-                smtp._send_flight(lines.final(due.mail.in_memory) if due else b"", groups)
+            if window:
+                first = window[0].mail
+                smtp._message_requires, smtp._field_is_in = first.required, first.optional
+            smtp._send_flight(lines.final(due.mail.in_memory) if due else b"", groups)
         except (OSError, ValueError) as error:
             lost = error
         finally:
-            smtp._field_is_in = False
+            smtp._message_requires, smtp._field_is_in = before, False
         left = pipe is not None and pipe.begun != begun
-        self._flight = Flight(smtp, due, window, lost, left=left)
+        owed = bool(due) + sum([len(commands) for commands, _ in groups])
+        self._flight = Flight(smtp, due, window, lost, owed=owed, left=left)
 
     def _come_down(self) -> None:
         """Take in the replies to the flight that is under way."""

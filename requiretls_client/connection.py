@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     Group = tuple[Sequence[tuple[str, str]], bytes]
     Shown = tuple[str, "Seen", socket.socket | None, "PathFacts | None"]
 
+_CONTENT_FOLLOWS = frozenset({"BDAT", "DATA"})
 SMALL = 64 * 1024  # octets of content that are cheaper to copy than to send by themselves
 CONNECT_TIMEOUT = 30.0  # seconds for one address of a host that has others, without a timeout
 
@@ -332,7 +333,7 @@ class Connection(StartTLS):
             verbs += [verb for verb, _ in commands]
             if verbs[-1] == "BDAT":
                 verbs[-1] = "."  # its reply is the answer to the message (RFC 3030 s2)
-        if not {"BDAT", "DATA"}.isdisjoint(verbs[:-1]):
+        if not _CONTENT_FOLLOWS.isdisjoint(verbs[:-1]):
             raise ValueError("what follows DATA, or BDAT within a group, would be content")
         if self.debuglevel <= 0 and sum(map(len, parts)) <= SMALL:
             self._put(pipe, b"".join(parts))
@@ -358,9 +359,9 @@ class Connection(StartTLS):
 
     def _checked_lines(self, commands: Sequence[tuple[str, str]], size: int) -> bytes:
         """Let commands pass the guard, and return their lines; ``size`` octets of BDAT follow."""
-        free = self._path is None and not self._requires  # to name any recipient
+        free = self._path is None and not self._requires  # to say all but MAIL and AUTH
         for verb, rest in commands:
-            if not (free and verb == "RCPT"):
+            if not free or verb in syntax.GUARDED_VERBS:
                 self._check_command(verb, rest)
         last, rest = commands[-1]
         if (last == "BDAT" and syntax.bdat_size(rest)) != size:
@@ -384,8 +385,10 @@ class Connection(StartTLS):
 
     def _check_mail(self, rest: str) -> None:
         """Refuse a MAIL that should carry REQUIRETLS and does not, or that may not carry it."""
-        marked, null_path = syntax.read_mail(rest)
-        if not (marked or self._requires):
+        required, marked, null_path = self._requires, False, False
+        if required or syntax.MARK in rest.upper():  # else nothing of it matters: most mail
+            marked, null_path = syntax.read_mail(rest)
+        if not (marked or required):
             if self._session_optional and not self._field_is_in:
                 raise ValueError("this session is for TLS-Required: No; sendmail() adds the field")
             if self._path is not None:  # what the domain's own policies demand of its hosts

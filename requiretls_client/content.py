@@ -9,6 +9,7 @@ RFC 5321 sections 2.3.8 and 4.5.3.1.6, RFC 6152 (8BITMIME), RFC 6531 and 6532 (S
 
 from __future__ import annotations
 
+import functools
 import re
 import smtplib
 
@@ -257,10 +258,16 @@ def check_size(raw: Content, limit: str, from_addr: str) -> None:
     Raises:
         SMTPSenderRefused: 552, with the enhanced code 5.3.4 that the server would give.
     """
-    declared = _SIZE.fullmatch(limit.strip())
-    most = int(declared[0]) if declared else 0
+    most = _declared(limit)
     ends_line = raw.endswith(b"\r\n") if isinstance(raw, bytes) else raw.ends_line
     size = len(raw) + (0 if ends_line else 2)
     if most and size > most:
         text = f"5.3.4 the message has {size} octets, and the server takes at most {most}"
         raise smtplib.SMTPSenderRefused(552, text.encode(), from_addr)
+
+
+@functools.lru_cache(8)
+def _declared(limit: str) -> int:
+    """Return what a server says it takes, in octets; 0 where it does not say (RFC 1870 s3)."""
+    found = _SIZE.fullmatch(limit.strip())
+    return int(found[0]) if found else 0

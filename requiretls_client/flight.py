@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import smtplib
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from requiretls_client import errors, pipelining
@@ -27,20 +28,17 @@ class Entry:
 
     Attributes:
         number: its place among all, from 0.
+        mail: the message itself.
         envelope: it, ready for the wire.
         receipt: the verdict that it leaves under; None once it was refused.
         refused: recipients that the server does not take it for.
     """
 
     number: int
+    mail: Mail
     envelope: pipelining.Envelope
     receipt: Verdict | None
     refused: dict[str, Reply]
-
-    @property
-    def mail(self) -> Mail:
-        """The message itself."""
-        return self.envelope.mail
 
 
 class Flight:
@@ -53,6 +51,7 @@ class Flight:
         window: list[Entry],
         lost: Exception | None,
         *,
+        owed: int,
         left: bool,
     ) -> None:
         """Begin when it was sent.
@@ -61,11 +60,12 @@ class Flight:
             due: the message whose content came first.
             window: those behind it; the last one by DATA.
             lost: why it was not sent, or not wholly.
+            owed: how many replies answer it.
             left: something of it has left.
         """
         self._smtp, self._due, self._window = smtp, due, window
         self._replies: list[Reply] = []
-        self._at, self._lost, self._left = 0, lost, left
+        self._at, self._lost, self._owed, self._left = 0, lost, owed, left
         self._answered: list[tuple[Entry, Exception | None]] = []  # by BDAT: in doubt yet
         self.known: list[tuple[int, Exception | None, dict[str, Reply], Verdict | None]] = []
         self._broken: Exception | None = None  # why no reply counts
@@ -73,12 +73,8 @@ class Flight:
     def _read(self) -> None:
         """Take in the replies; fewer than commands where the connection ends."""
         if self._lost is None:
-            # Behind each message but the first an RSET; and the one to DATA or BDAT.
-            commands = [len(each.envelope.commands) + 2 for each in self._window]
             try:
-                self._smtp._read_group(
-                    bool(self._due) + sum(commands) - bool(commands), self._replies
-                )
+                self._smtp._read_group(self._owed, self._replies)
             except OSError as error:
                 self._lost = error
         if self._lost is None and self._smtp.sock is None:
@@ -112,7 +108,7 @@ class Flight:
                 why = self._broken or self._lost or "the replies behind it were out of step"
                 text = f"the message was answered, but perhaps not by its own answer: {why}"
                 self._failed(entry, pipelining.unknown(entry.mail, text))
-        self.known.sort(key=lambda each: each[0])
+        self.known.sort(key=itemgetter(0))
         return due
 
     def _take(self, count: int) -> list[Reply]:

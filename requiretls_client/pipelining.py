@@ -24,15 +24,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from requiretls_client import syntax
+from requiretls_client import lines, syntax
 from requiretls_client.connection import Connection
 from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
-from requiretls_client.wire import Wire
+from requiretls_client.session import SMTP
+from requiretls_client.wire import BLOCK, Wire
 
 if TYPE_CHECKING:
     from requiretls_client.sending import Mail
-    from requiretls_client.session import SMTP
     from requiretls_client.verdict import Verdict
 
 Reply = tuple[int, bytes]
@@ -68,8 +68,6 @@ def offered(smtp: SMTP) -> bool:
 
 def applies(smtp: SMTP) -> bool:
     """Tell whether a message may leave so: not where a subclass has its own way to say a step."""
-    from requiretls_client.session import SMTP
-
     cls = type(smtp)
     return (
         cls.mail is SMTP.mail and cls.rcpt is SMTP.rcpt and cls.data is SMTP.data
@@ -85,6 +83,7 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
         receipt: what a message with ``require_tls`` leaves under; its content waits for the answer
             to MAIL.
     """
+    binary = is_binary(mail.mail_options)
     options = syntax.split_mark(mail.mail_options)[0] if mail.mail_options else []
     if smtp.has_extn("size"):
         options.insert(0, f"SIZE={len(mail.content)}")
@@ -92,9 +91,9 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
         options.append(syntax.MARK)
     sender, *mailboxes = mail.paths
     commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
-    parameters = "".join([f" {option}" for option in mail.rcpt_options])
+    parameters = " ".join(["", *mail.rcpt_options])
     commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(mail, commands, receipt is None, is_binary(options))
+    return Envelope(mail, commands, receipt is None, binary)
 
 
 def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
@@ -114,9 +113,10 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
-            closing = number == len(groups) and not alone
-            _send_group(smtp, mail, group, closing=closing, riding=riding)
-            smtp._read_group(len(group) + closing, replies)
+            if number == len(groups) and not alone:
+                group = [*group, bdat(mail) if riding else DATA]
+            smtp._send_flight(b"", [(group, mail.in_memory if riding else b"")])
+            smtp._read_group(len(group), replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
@@ -136,19 +136,9 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
 def _groups(smtp: SMTP, commands: list[Command]) -> list[list[Command]]:
     """Cut the commands into groups whose replies fit into one window; one by one if need be."""
     size = GROUP if offered(smtp) else 1
+    if len(commands) <= size:
+        return [commands]
     return [commands[at : at + size] for at in range(0, len(commands), size)]
-
-
-def _send_group(
-    smtp: SMTP, mail: Mail, group: list[Command], *, closing: bool, riding: bool
-) -> None:
-    """Send one group; the last one with DATA, or with BDAT and the content."""
-    if not closing:
-        smtp._send_flight(b"", [(group, b"")])
-    elif riding:
-        smtp._send_flight(b"", [([*group, bdat(mail)], mail.in_memory)])
-    else:
-        smtp._send_flight(b"", [([*group, DATA], b"")])
 
 
 def bdat(mail: Mail) -> Command:
@@ -262,6 +252,8 @@ def _send_content(smtp: SMTP, mail: Mail, *, alone: bool) -> Reply:
     try:
         if alone:
             smtp._send_bdat(mail.content)
+        elif isinstance(mail.content, bytes) and len(mail.content) <= BLOCK:
+            smtp._send_flight(lines.final(mail.content), ())
         else:
             smtp._send_data(mail.content)
         return smtp._read_group(1)[0]

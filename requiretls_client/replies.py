@@ -76,34 +76,33 @@ class Parser:
         """Add what has arrived."""
         self.buffer += data
 
-    @staticmethod
-    def made(code: int, text: bytes) -> Reply:
-        """Return a reply of one line that :meth:`take_simple` gave in parts."""
-        return Reply(code, [text], [])
-
     @property
     def idle(self) -> bool:
         """Whether nothing has arrived that was not taken."""
         return not (self.buffer or self._raw)
 
-    def take_simple(self, most: int) -> list[tuple[int, bytes]]:
-        """Return the replies of one line each that have arrived whole, as code and text.
+    def take_some(self, most: int) -> list[tuple[int, bytes]]:
+        """Return the next replies that have arrived whole, at most so many, as code and text.
 
-        The cheap way for the replies to a group of commands. A reply of another form, an error
-        among them, stays for :meth:`take`; so does what is behind a 421.
+        The cheap way for those to a group of commands: where all of them are of one line. Others
+        come one at a time, and so do those behind a 421.
+
+        Raises:
+            Malformed: as :meth:`take`.
         """
-        replies: list[tuple[int, bytes]] = []
-        if self._raw:  # lines of a longer one
-            return replies
-        at, buffer = 0, self.buffer
-        while len(replies) < most and (found := _SINGLE.match(buffer, at)):
-            code, text = found.groups()
-            replies.append((int(code), text.strip(b" \t\r\n")))
-            at = found.end()
-            if code == b"421":
-                break
-        del buffer[:at]
-        return replies
+        buffer = self.buffer
+        if not buffer:
+            return []
+        if not self._raw and b"421 " not in buffer:
+            replies, size, end = [], 0, buffer.rfind(b"\r\n") + 2
+            for code, text in _SINGLE.findall(buffer, 0, end):
+                replies.append((int(code), text.strip(b" \t\r\n")))
+                size += len(text) + 6
+            if size == end and len(replies) <= most:  # and nothing else, nor between them
+                del buffer[:end]
+                return replies
+        reply = self.take()
+        return [(reply.code, reply.text)] if reply else []
 
     def take(self) -> Reply | None:
         """Return the next complete reply, or None while it is incomplete.

@@ -209,7 +209,7 @@ def _ours(code: int, status: str, why: object) -> Said:
 def _last_reply(smtp: SMTP) -> bytes:
     """Return the text of the reply that accepted the message."""
     pipe = smtp._current_pipe()
-    return pipe.last.text if pipe and pipe.last else b""
+    return pipe.said if pipe else b""
 
 
 def _refusal(verdict: Verdict) -> tuple[Said, Verdict, str | None]:

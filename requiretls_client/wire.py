@@ -15,6 +15,7 @@ import smtplib
 import ssl
 import sys
 import time
+from functools import partial
 
 from requiretls_client import syntax
 from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
@@ -22,14 +23,15 @@ from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable
-    from typing import Any, NoReturn
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn, TypeVar
 
     from requiretls_client.content import Content
     from requiretls_client.replies import Parser
     from requiretls_client.replies import Reply as ParsedReply
 
     Reply = tuple[int, bytes]
+    Some = TypeVar("Some")
 
 # RFC 5321 s4.5.3.2, in seconds, where the caller sets no timeout; "" is the greeting, "." the end
 # of the message. QUIT has 5 s in any case: nothing depends on its reply.
@@ -50,8 +52,8 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun", "command", "content", "last", "left", "owed", "parser", "pid", "poller", "sock",
-        "stuffed", "tail",
+        "begun", "command", "content", "last", "left", "owed", "parser", "pid", "poller", "said",
+        "sock", "stuffed", "tail",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
@@ -64,21 +66,24 @@ class Pipe:
         self.stuffed = False  # it is ours, and no line of it is a dot but the last
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
-        self.last: ParsedReply | None = None
+        self.last: ParsedReply | None = None  # that was read by itself
+        self.said = b""  # the text of the last reply
         self.begun = 0  # how often something began to leave, whether or not all of it did
         self.poller: Any = None
 
-    def may_be_readable(self) -> bool:
-        """Tell whether something may have arrived; also True where that cannot be told."""
+    def is_quiet(self) -> bool:
+        """Tell whether nothing has arrived that was not taken; False where that cannot be told."""
+        if not self.parser.idle:
+            return False
         try:
             if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-                return True
+                return False
             if self.poller is None:
                 self.poller = select.poll()
                 self.poller.register(self.sock.fileno(), select.POLLIN)
-            return bool(self.poller.poll(0))
+            return not self.poller.poll(0)
         except (AttributeError, OSError, TypeError, ValueError):  # no poll(), or no real socket
-            return True
+            return False
 
 
 class Wire(smtplib.SMTP):
@@ -117,8 +122,10 @@ class Wire(smtplib.SMTP):
                 "the process that connected is another one; call connect() after the fork"
             )
         try:
-            if not pipe.owed or (pipe.content and pipe.owed == ["BDAT"]):
-                self._refuse_early_reply(pipe)  # RFC 3030 s2: none comes before all octets have
+            # RFC 3030 s2: no reply comes before all octets of BDAT have.
+            silent = not pipe.owed or (pipe.content and pipe.owed == ["BDAT"])
+            if silent and not pipe.is_quiet():
+                self._refuse_early_reply(pipe)
             pipe.begun += 1
             if pipe.content and len(s) > BLOCK:
                 self._send_blocks(s)
@@ -176,8 +183,9 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None:
             raise smtplib.SMTPServerDisconnected("please run connect() first")
-        reply = self._read_reply(pipe)
-        self._answered(pipe, 1, reply)
+        reply = self._read(pipe, pipe.parser.take)
+        pipe.last = reply
+        self._answered(pipe, 1, reply.code, reply.text)
         if self.debuglevel > 0:
             for line in reply.raw:
                 self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
@@ -186,15 +194,16 @@ class Wire(smtplib.SMTP):
         return reply.code, reply.text
 
     @staticmethod
-    def _answered(pipe: Pipe, count: int, last: ParsedReply) -> None:
+    def _answered(pipe: Pipe, count: int, code: int, text: bytes) -> None:
         """Note that commands were answered, and whether content is due after the last of them."""
-        pipe.last = last
-        asked = pipe.owed[count - 1] if pipe.owed else pipe.command
-        del pipe.owed[:count]
+        pipe.said = text
+        owed = pipe.owed
+        asked = owed[count - 1] if owed else pipe.command
+        del owed[:count]
         # Only for a command that has passed the guard, as the last one of its group; the server
         # cannot open it by itself.
-        if not pipe.owed:
-            pipe.content = (asked, last.code) in _CONTENT_IS_DUE
+        if not owed:
+            pipe.content = (asked, code) in _CONTENT_IS_DUE
             pipe.tail, pipe.stuffed = CRLF, False
 
     def _read_group(self, count: int, replies: list[Reply] | None = None) -> list[Reply]:
@@ -209,40 +218,28 @@ class Wire(smtplib.SMTP):
         """
         replies = [] if replies is None else replies
         pipe = self._current_pipe()
-        count += len(replies)
-        while len(replies) < count:
+        while count:
             if pipe is None or self.debuglevel > 0:
-                replies.append(self.getreply())
+                found = [self.getreply()]
             else:
-                first = self._read_reply(pipe)
-                replies.append((first.code, first.text))
-                self._answered(pipe, 1, first)
-                if first.code != 421 and pipe.owed:  # with it come those that are there already
-                    self._take_arrived(pipe, min(count - len(replies), len(pipe.owed)), replies)
-            if replies[-1][0] == 421:  # RFC 5321 s3.8
+                found = self._read(pipe, partial(pipe.parser.take_some, count))
+                self._answered(pipe, len(found), *found[-1])
+            replies += found
+            count -= len(found)
+            if found[-1][0] == 421:  # RFC 5321 s3.8
                 self.close()
                 break
         return replies
 
-    def _take_arrived(self, pipe: Pipe, most: int, replies: list[Reply]) -> None:
-        """Add the replies that have arrived, at most so many, without waiting."""
-        arrived = pipe.parser.take_simple(most)
-        if arrived:
-            code, text = arrived[-1]
-            self._answered(pipe, len(arrived), pipe.parser.made(code, text))
-            replies += arrived
-
-    def _read_reply(self, pipe: Pipe) -> ParsedReply:
-        """Return the next reply; one that has arrived already, of a group, needs no waiting."""
-        timeout = pipe.sock.gettimeout()
+    def _read(self, pipe: Pipe, take: Callable[[], Some | None]) -> Some:
+        """Return what ``take`` finds in the stream, once it does; whole replies, each in time."""
         limit = 0.0
         try:
-            reply = pipe.parser.take()
-            if reply is None:
+            found = take()  # of a group, it may have arrived already
+            if not found:
+                timeout = pipe.sock.gettimeout()
                 limit = _patience(pipe.owed[0] if pipe.owed else pipe.command, timeout)
-                reply = self._wait_for_reply(pipe, limit)
-                if pipe.sock.gettimeout() != timeout:
-                    pipe.sock.settimeout(timeout)
+                found = self._wait(pipe, take, limit, timeout)
         except pipe.parser.Malformed as error:
             self.close()
             cls = ReplyError if pipe.command else GreetingError
@@ -258,22 +255,34 @@ class Wire(smtplib.SMTP):
         except BaseException:  # interrupted in the middle of a reply
             self.close()
             raise
-        return reply
+        return found
 
     @staticmethod
-    def _wait_for_reply(pipe: Pipe, limit: float) -> ParsedReply:
-        """Take in what arrives until a reply is whole; ``limit`` seconds for all of it."""
-        deadline, left = time.monotonic() + limit, limit
+    def _wait(
+        pipe: Pipe, take: Callable[[], Some | None], limit: float, timeout: float | None
+    ) -> Some:
+        """Take in what arrives until ``take`` finds something; ``limit`` seconds for all of it.
+
+        Args:
+            pipe: the connection.
+            take: finds it.
+            limit: seconds.
+            timeout: the socket's, to which it goes back.
+        """
+        deadline, left, now = time.monotonic() + limit, limit, timeout
         while left > 0:
-            if pipe.sock.gettimeout() != left:
+            if now != left:
                 pipe.sock.settimeout(left)
+                now = left
             data = pipe.sock.recv(_CHUNK)
             if not data:
                 raise ConnectionError("end of file")
             pipe.parser.feed(data)
-            reply = pipe.parser.take()
-            if reply is not None:
-                return reply
+            found = take()
+            if found:
+                if now != timeout:
+                    pipe.sock.settimeout(timeout)
+                return found
             left = deadline - time.monotonic()
         raise TimeoutError
 
@@ -292,8 +301,6 @@ class Wire(smtplib.SMTP):
 
     def _poll(self, pipe: Pipe) -> bool:
         """Take in what has arrived, without waiting; return whether the server has hung up."""
-        if not pipe.may_be_readable():
-            return False
         timeout = pipe.sock.gettimeout()
         try:
             pipe.sock.settimeout(0)
@@ -313,14 +320,15 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None or pipe.pid != os.getpid() or pipe.owed or pipe.content:
             return False
-        return not self._poll(pipe) and pipe.parser.idle
+        return pipe.is_quiet() or not (self._poll(pipe) or not pipe.parser.idle)
 
     def _has_unread_bytes(self) -> bool:
         """Tell whether bytes wait behind the reply just read (RFC 3207 s6)."""
         pipe = self._current_pipe()
         if pipe is None:
             return False
-        self._poll(pipe)
+        if not pipe.is_quiet():
+            self._poll(pipe)
         return not pipe.parser.idle
 
     def _refuse_owed_reply(self) -> None:

@@ -213,8 +213,18 @@ MUTATIONS = [
     ),
     (
         'every-command-of-a-group', 'connection',
-        'if not (free and verb == "RCPT"):',
-        'if verb != "MAIL":',
+        'if not free or verb in syntax.GUARDED_VERBS:',
+        'if verb not in syntax.GUARDED_VERBS:',
+    ),
+    (
+        'guarded-verbs', 'syntax',
+        'GUARDED_VERBS = MAIL_VERBS | {"AUTH"}',
+        'GUARDED_VERBS = frozenset({"AUTH"})',
+    ),
+    (
+        'mark-by-hand-in-a-group', 'connection',
+        'if required or syntax.MARK in rest.upper():',
+        'if required:',
     ),
     (
         'one-line-a-command', 'connection',
@@ -428,8 +438,8 @@ MUTATIONS = [
     ),
     (
         'content-needs-its-command', 'wire',
-        '(asked, last.code) in _CONTENT_IS_DUE',
-        'last.code in (354, 334)',
+        '(asked, code) in _CONTENT_IS_DUE',
+        'code in (354, 334)',
     ),
     (
         'session-beats-message-at-login', 'connection',
@@ -468,8 +478,23 @@ MUTATIONS = [
     ),
     (
         'early-replies', 'wire',
-        '                self._refuse_early_reply(pipe)  #',
-        '                pass  #',
+        'if silent and not pipe.is_quiet():',
+        'if False:',
+    ),
+    (
+        'nothing-between-replies', 'replies',
+        'if size == end and len(replies) <= most:',
+        'if len(replies) <= most:',
+    ),
+    (
+        'no-more-than-asked-for', 'replies',
+        'if size == end and len(replies) <= most:',
+        'if size == end:',
+    ),
+    (
+        'nothing-behind-421', 'replies',
+        'if not self._raw and b"421 " not in buffer:',
+        'if not self._raw:',
     ),
     (
         'one-code-in-a-reply', 'replies',
@@ -833,8 +858,8 @@ MUTATIONS = [
     ),
     (
         'silence-while-octets-leave', 'wire',
-        'if not pipe.owed or (pipe.content and pipe.owed == ["BDAT"]):',
-        'if not pipe.owed:',
+        'silent = not pipe.owed or (pipe.content and pipe.owed == ["BDAT"])',
+        'silent = not pipe.owed',
     ),
     (
         'dot-within-a-line', 'wire',
@@ -918,7 +943,7 @@ MUTATIONS = [
     ),
     (
         'nothing-behind-data', 'connection',
-        'if not {"BDAT", "DATA"}.isdisjoint(verbs[:-1]):',
+        'if not _CONTENT_FOLLOWS.isdisjoint(verbs[:-1]):',
         'if False:',
     ),
     (

@@ -50,7 +50,7 @@ WITHIN = {
     ("flight", "pipelining"), ("batch", "sending"),
     ("batch", "session"),
     ("pipelining", "connection"),
-    ("pipelining", "session"), ("pipelining", "wire"), ("lmtp", "session"),
+    ("pipelining", "lines"), ("pipelining", "session"), ("pipelining", "wire"), ("lmtp", "session"),
     ("smtps", "session"), ("smtps", "connection"),
     # to_domain() and lookups= of a session begin in mxwalk, which makes sessions: both late.
     ("mxwalk", "connection"), ("mxwalk", "session"), ("mxwalk", "lmtp"), ("mxwalk", "smtps"),

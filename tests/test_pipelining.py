@@ -354,6 +354,17 @@ def test_groups_pass_the_guard(client):
     assert nothing_sent(server)
 
 
+def test_marked_mail_passes_the_guard(serve):
+    """In a group of an ordinary session too, REQUIRETLS is judged and never just said."""
+    server = serve(**CHUNKING)
+    with connect(server) as smtp:
+        smtp.ehlo()
+        with pytest.raises(rt.RequireTLSError):
+            smtp._send_flight(b"", [([("MAIL", " FROM:<a@b.example> REQUIRETLS")], b"")])
+    server.wait_idle()
+    assert nothing_sent(server)
+
+
 def test_recipients_pass_the_guard(serve):
     """Where TLS is required, no recipient is named in clear, in a group neither."""
     server = serve(**CHUNKING)

@@ -78,6 +78,51 @@ def test_malformed(data, step):
     assert len(caught.value.raw) <= MAX_LINE
 
 
+def in_groups(data, most, step):
+    """Feed the data in steps, and return what take_some() gives, group by group."""
+    parser, groups = Parser(), []
+    for start in range(0, len(data), step):
+        parser.feed(data[start : start + step])
+        while found := parser.take_some(most):
+            groups.append(found)
+    return groups, parser
+
+
+GROUPS = [
+    ("all-of-one-line", b"250 a\r\n251 \r\n354 go\r\n"),
+    ("one-of-several-lines", b"250 a\r\n250-b\r\n250 c\r\n354 go\r\n"),
+    ("no-text", b"250 a\r\n250\r\n354 go\r\n"),
+    ("lf-only", b"250 a\n250 b\r\n354 go\r\n"),
+    ("blanks", b"250  a \t\r\n250 \t\r\n354 \xff\r\n"),
+    ("long", b"250 " + b"x" * 600 + b"\r\n250 b\r\n354 go\r\n"),
+    ("RFC 5321 s3.8", b"250 a\r\n421 bye\r\n250 c\r\n"),
+    ("code-in-the-text", b"250 421 a\r\n250 x421 b\r\n250 c\r\n"),
+]
+
+
+@pytest.mark.parametrize("data", [pytest.param(r[1], id=r[0]) for r in GROUPS])
+@pytest.mark.parametrize("most", [1, 2, 3, 4])
+@pytest.mark.parametrize("step", [1, 7, 9000])
+def test_groups(data, most, step):
+    """RFC 2920 s3.1: however they come, they are the same replies, and never more than asked for."""
+    groups, parser = in_groups(data, most, step)
+    one_by_one, _ = parse(data)
+    assert [reply for group in groups for reply in group] == [
+        (reply.code, reply.text) for reply in one_by_one
+    ]
+    assert all(len(group) <= most for group in groups)
+    assert all(code != 421 for group in groups for code, _ in group[:-1])
+    assert parser.idle
+
+
+@pytest.mark.parametrize("data", [pytest.param(r[1], id=r[0]) for r in BAD])
+@pytest.mark.parametrize("before", [b"", b"250 ok\r\n"], ids=["first", "second"])
+def test_malformed_in_a_group(data, before):
+    """What is no reply is an error there too, and nothing of it is passed over."""
+    with pytest.raises(Malformed):
+        in_groups(before + data, 3, 9000)
+
+
 def test_incomplete():
     """B20: a reply that has not ended is none, and what has arrived can be seen."""
     replies, parser = parse(b"250-a\r\n250-b")

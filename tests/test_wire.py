@@ -376,7 +376,7 @@ def test_interrupted_reading(serve, monkeypatch, nth):
     calls = iter(range(1000))
 
     class Interrupted(rt.SMTP):
-        def _read_reply(self, pipe):
+        def _read(self, pipe, take):
             receive, pipe_sock = pipe.sock.recv, pipe.sock
 
             class Socket:
@@ -390,7 +390,7 @@ def test_interrupted_reading(serve, monkeypatch, nth):
 
             pipe.sock = Socket()
             try:
-                return super()._read_reply(pipe)
+                return super()._read(pipe, take)
             finally:
                 pipe.sock = pipe_sock
 
