@@ -148,7 +148,7 @@ class Bench:
 
     def _job(self, work: Work, column: Column, server: Server, content: Path) -> dict[str, Any]:
         job = {"recipients": 1, "in_flight": None, **work.job}
-        if column.client == "ours":
+        if column.client in ("ours", "bare"):
             job |= work.ours
         return job | {
             "host": server.host,

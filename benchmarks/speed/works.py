@@ -54,7 +54,11 @@ STRICT = (
     Column("strict P", ("require_tls", "PIPELINING"), "ours", PIPELINING, strict=True),
     Column("strict C", ("require_tls", "CHUNKING"), "ours", CHUNKING, strict=True),
 )
-ALL = (SMTPLIB, *PEERS, SOURCE, *OURS, *STRICT)
+LIMIT = (
+    Column("bare P", ("bare loop", "PIPELINING"), "bare", PIPELINING),
+    Column("bare C", ("bare loop", "CHUNKING"), "bare", CHUNKING),
+)
+ALL = (SMTPLIB, *PEERS, SOURCE, *OURS, *STRICT, *LIMIT)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Work:
         columns: smtplib first.
         job: what every client gets, see speed_clients/adapter.py; ``size`` and ``dots`` describe
             the message, ``name_only`` the import.
-        ours: what only ours gets, instead.
+        ours: what only ours and the bare loop get, instead.
         rounds: how many.
         shared: client and server on one core. Neither then waits for an idle core to wake up,
             which on virtual machines may take longer than a message does, so CPU time and spread
@@ -128,28 +132,29 @@ def works(effort: str, only: Sequence[str]) -> list[Work]:
 
 def _loopback(times: int, rounds: int) -> list[Work]:
     everybody = (SMTPLIB, *PEERS, *OURS, *STRICT)
+    limited = (*everybody, *LIMIT)
     batch = (SMTPLIB, *OURS, *STRICT)
     one = {"mode": "sendmail", "size": 1024, "n": 400 * times, "warm": 20}
+    many = {"mode": "send_messages", "n": 1200 * times}
     few = max(1, rounds * 3 // 5)
     return [
-        Work("sendmail", "1 kB, sendmail", everybody, one, {}, rounds,
+        Work("sendmail", "1 kB, sendmail", limited, one, {}, rounds,
              goals=_both("wall", 1.8, 3.5)),
-        Work("sendmail", "1 kB, sendmail, on one core", everybody, one, {}, rounds, shared=True,
+        Work("sendmail", "1 kB, sendmail, on one core", limited, one, {}, rounds, shared=True,
              goals=_both("cpu", 1.8, 3.5)),
         Work("send_message", "1 kB, send_message", (SMTPLIB, PEERS[0], *OURS, *STRICT),
              {**one, "mode": "send_message"}, {}, rounds, goals=_both("wall", 1.3, 2.0)),
-        Work("send_messages", "1 kB, send_messages", batch, one,
-             {"mode": "send_messages", "n": 1200 * times}, rounds,
+        Work("send_messages", "1 kB, send_messages", (*batch, *LIMIT), one, many, rounds,
              goals=_both("wall", 3.5, 3.5)),
         Work("in_flight", f"1 kB, send_messages, {IN_FLIGHT} in flight", batch, one,
-             {"mode": "send_messages", "n": 8000 * times, "in_flight": IN_FLIGHT}, rounds,
+             {**many, "n": 8000 * times, "in_flight": IN_FLIGHT}, rounds,
              goals=(Goal("ours C", "wall", 15),)),
         Work("plain", "1 kB, sendmail, no TLS", (SMTPLIB, *PEERS, SOURCE, *OURS),
              {**one, "plain": True}, {}, few, shared=True),
-        Work("recipients", "10 recipients", everybody,
+        Work("recipients", "10 recipients", limited,
              {**one, "n": 100 * times, "recipients": 10, "warm": 5}, {}, rounds,
              goals=_both("wall", 5, 10)),
-        Work("recipients", "100 recipients", everybody,
+        Work("recipients", "100 recipients", limited,
              {**one, "n": 12 * times, "recipients": 100, "warm": 2}, {}, few,
              goals=_both("wall", 18, 22)),
         _large("10 MB", 10, everybody, few),
@@ -157,7 +162,7 @@ def _loopback(times: int, rounds: int) -> list[Work]:
                (*_both("wall", 1.8, 4), *_both("memory", 51, 1))),
         _large("50 MB, from a file", 50, (SMTPLIB, *OURS, *STRICT), few,
                (*_both("wall", 1.8, 4), *_both("memory", 1, 1)), "send_file"),
-        Work("alert", "alert, connect to quit", everybody,
+        Work("alert", "alert, connect to quit", limited,
              {**one, "mode": "alert", "n": 40 * times, "warm": 2}, {}, rounds, shared=True,
              goals=_both("cpu", 1, 1)),
     ]  # fmt: skip
