@@ -52,7 +52,7 @@ MAIL_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
 # RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
 SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 
-_COMMAND = re.compile(r"[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
+_COMMAND = re.compile(r"[ \t]*([A-Za-z]*)([^\r\n]*)[\r\n]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
@@ -361,9 +361,8 @@ def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]
         raise ValueError("a command holds a control character")
     if not text.endswith("\n"):
         raise ValueError("a command must be sent whole, with its CRLF")
-    lines = re.split(r"[\r\n]+", text)
-    found = (_COMMAND.match(line) for line in lines if line)
-    return [(each[1].upper(), each[2]) for each in found if each]
+    found = _COMMAND.findall(text.lstrip("\r\n"))
+    return [(verb.upper(), rest) for verb, rest in found]
 
 
 def check_content(command: str, tail: bytes, s: str | bytes | bytearray | memoryview) -> None:

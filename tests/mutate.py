@@ -138,8 +138,8 @@ MUTATIONS = [
     ),
     (
         'hidden-commands', 'syntax',
-        '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)(.*)"',
-        '_COMMAND = re.compile(r"([A-Za-z]*)(.*)"',
+        '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)([^',
+        '_COMMAND = re.compile(r"([A-Za-z]*)([^',
     ),
     (
         'old-mail-verbs', 'syntax',
@@ -477,6 +477,11 @@ MUTATIONS = [
         'if False:',
     ),
     (
+        'one-code-in-a-whole-reply', 'replies',
+        '+\\r\\n\\1){0,99}',
+        '+\\r\\n[2-5][0-9]{2}){0,99}',
+    ),
+    (
         'codes-2yz-to-5yz', 'replies',
         '_LINE = re.compile(rb"([2-5][0-9]{2})',
         '_LINE = re.compile(rb"([0-9]{3})',
@@ -485,6 +490,11 @@ MUTATIONS = [
         'line-limit', 'replies',
         'if (end or len(self.buffer)) > limit:',
         'if False:',
+    ),
+    (
+        'whole-reply-limit', 'replies',
+        '\\1){0,99}+',
+        '\\1)*+',
     ),
     (
         'reply-limit', 'replies',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from requiretls_client.replies import MAX_LINE, MAX_LINES, Malformed, Parser, enhanced_status
@@ -76,6 +78,49 @@ def test_malformed(data, step):
     with pytest.raises(Malformed) as caught:
         parse(data, step)
     assert len(caught.value.raw) <= MAX_LINE
+
+
+def outcome(data, step):
+    """Return what comes of the data: the replies, and what waits or the error."""
+    parser, replies, problem = Parser(), [], None
+    try:
+        for start in range(0, len(data), step):
+            parser.feed(data[start : start + step])
+            while (reply := parser.take()) is not None:
+                replies.append((reply.code, reply.lines, reply.raw))
+    except Malformed as error:
+        problem = str(error), error.raw
+    return replies, problem, None if problem else parser.waiting
+
+
+TEXTS = [b"", b"a", b"-a b", b" ", b"250 ", b"\0", b"\xff", b"\t", *(b"x" * n for n in (500, 501))]
+FAULTS = [b"250-", b"250 ", b"250", b"550-", b"199 ", b"-", b"\r\n", b"\n", b"\r", b"x" * 2048]
+
+
+def some_replies(source):
+    """Return octets that are replies, or nearly so."""
+    data = b""
+    for _ in range(source.randrange(1, 5)):
+        code = source.choice([b"250", b"250", b"250", b"550", b"334"])
+        size = source.choice([1, 2, 3, 8, MAX_LINES] * 3 + [MAX_LINES + 1])
+        texts = source.choices(source.choice([TEXTS, TEXTS[:-1]]), k=size)
+        data += b"".join(code + b"-" + text + b"\r\n" for text in texts[1:])
+        data += code + b" " + texts[0] + b"\r\n"
+    for _ in range(source.choice([0, 1, 2])):  # and then something goes wrong
+        at = source.randrange(len(data))
+        data = data[:at] + source.choice(FAULTS) + data[at + source.randrange(3) :]
+    return data
+
+
+def test_whole_and_octet_by_octet():
+    """A reply that has arrived whole is read as strictly as one that comes octet by octet."""
+    source, outcomes = random.Random(4954), []
+    for _ in range(300):
+        data = some_replies(source)
+        outcomes.append(outcome(data, len(data)))
+        assert outcomes[-1] == outcome(data, 1), data[:2000]
+    assert 50 < sum(problem is None for _, problem, _ in outcomes) < 250
+    assert max(len(raw) for replies, _, _ in outcomes for _, _, raw in replies) == MAX_LINES
 
 
 def test_incomplete():
