@@ -290,7 +290,7 @@ class Connection(StartTLS):
                 syntax.check_content(pipe.command, pipe.tail, s)
             return super().send(s)
         verbs, size = self._checked_verbs(s)
-        super().send(s)
+        self._put(pipe, s)
         pipe.owed += verbs
         pipe.command = verbs[-1]
         if verbs[-1] == "BDAT":  # its octets follow at once (RFC 3030 s2)

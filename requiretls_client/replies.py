@@ -17,8 +17,8 @@ MAX_REPLY = 64 * 1024
 
 _ENHANCED = re.compile(rb"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![0-9.])")
 _SINGLE = re.compile(rb"([2-5][0-9]{2}) ([^\r\n]{0,500})\r\n")
-# A whole reply in its most usual form, within all limits. It never tries a shorter match.
-_WHOLE = re.compile(rb"([2-5][0-9]{2})(?:-[^\r\n]{0,500}+\r\n\1){0,99}+ [^\r\n]{0,500}+\r\n")
+# Of several lines, within all limits; it never tries a shorter match.
+_SEVERAL = re.compile(rb"([2-5][0-9]{2})(?:-[^\r\n]{0,500}+\r\n\1){1,99}+ [^\r\n]{0,500}+\r\n")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 
 
@@ -115,10 +115,15 @@ class Parser:
         """
         if not self.buffer:
             return None
-        if not self._raw and (found := _WHOLE.match(self.buffer)):
-            code, raw = int(found[1]), found[0].splitlines(keepends=True)
-            del self.buffer[: found.end()]
-            return Reply(code, [line[4:-2] for line in raw], raw)
+        if not self._raw:
+            if found := _SINGLE.match(self.buffer):
+                line, code, text = found[0], found[1], found[2]  # before the buffer changes
+                del self.buffer[: len(line)]
+                return Reply(int(code), [text], [line])
+            if found := _SEVERAL.match(self.buffer):
+                code, raw = found[1], found[0].splitlines(keepends=True)
+                del self.buffer[: found.end()]
+                return Reply(int(code), [line[4:-2] for line in raw], raw)
         while True:
             end = self.buffer.find(b"\n") + 1
             limit = MAX_CHALLENGE if self.buffer.startswith(b"334") else MAX_LINE

@@ -123,18 +123,18 @@ MUTATIONS = [
     ),
     (
         'whole-keyword', 'syntax',
-        'line.split(" ", 1)[0] for line in lines',
-        'line[:10] for line in lines',
+        '([^\\x00-\\x20\\x7f-\\x9f]++)(?: [^',
+        '([^\\x00-\\x20=_\\-\\x7f-\\x9f]++)(?:[^',
     ),
     (
         'not-the-greeting-line', 'syntax',
-        '.split("\\n")[1:]',
-        '.split("\\n")',
+        '_KEYWORD = re.compile(r"\\n(',
+        '_KEYWORD = re.compile(r"(?m:^)(',
     ),
     (
         'void-lines', 'syntax',
-        'lines if not _CONTROL.search(line))',
-        'lines)',
+        '(?![^\\n])',
+        '',
     ),
     (
         'hidden-commands', 'syntax',
@@ -477,9 +477,9 @@ MUTATIONS = [
         'if False:',
     ),
     (
-        'one-code-in-a-whole-reply', 'replies',
-        '+\\r\\n\\1){0,99}',
-        '+\\r\\n[2-5][0-9]{2}){0,99}',
+        'one-code-in-several-lines', 'replies',
+        '+\\r\\n\\1){1,99}',
+        '+\\r\\n[2-5][0-9]{2}){1,99}',
     ),
     (
         'codes-2yz-to-5yz', 'replies',
@@ -492,9 +492,9 @@ MUTATIONS = [
         'if False:',
     ),
     (
-        'whole-reply-limit', 'replies',
-        '\\1){0,99}+',
-        '\\1)*+',
+        'several-lines-limit', 'replies',
+        '\\1){1,99}+',
+        '\\1)++',
     ),
     (
         'reply-limit', 'replies',
