@@ -265,10 +265,11 @@ class Connection(StartTLS):
             ValueError: CR or LF in it. smtplib's text shows the command; ours does not where that
                 would be credentials.
         """
-        pipe = self._current_pipe()
-        secret = cmd.upper().startswith("AUTH") or (pipe is not None and pipe.content)
-        if secret and any(end in cmd + args for end in "\r\n"):
-            raise ValueError("an AUTH command holds prohibited newline characters")
+        line = f"{cmd} {args}"
+        if "\r" in line or "\n" in line:
+            pipe = self._current_pipe()
+            if line.upper().startswith("AUTH") or (pipe is not None and pipe.content):
+                raise ValueError("an AUTH command holds prohibited newline characters")
         super().putcmd(cmd, args)
 
     def send(self, s: Any) -> None:
@@ -290,7 +291,7 @@ class Connection(StartTLS):
                 syntax.check_content(pipe.command, pipe.tail, s)
             return super().send(s)
         verbs, size = self._checked_verbs(s)
-        super().send(s)
+        self._put(pipe, s)
         pipe.owed += verbs
         pipe.command = verbs[-1]
         if verbs[-1] == "BDAT":  # its octets follow at once (RFC 3030 s2)
@@ -409,19 +410,19 @@ class Connection(StartTLS):
 
     def _check_auth(self) -> None:
         """Refuse credentials without verified TLS, but on this machine or by request."""
-        from requiretls_client.policy import judge_login
+        from requiretls_client.policy import judge_login, tls_level
 
+        facts = self._facts()
+        if tls_level(facts) == "authenticated":  # and so nothing to be excused
+            return
         # A host that a domain's DNS led to gets a password only if it is verified (RFC 4954 s14).
         led = self._path is not None and not self._path.named
         required = self._session_requires or self._requires or led
         local = self._dials_as_smtplib() and _is_local(self.sock)
-        verdict = judge_login(
-            self._facts(), excused=not required and (local or self._allow_cleartext_auth)
-        )
+        verdict = judge_login(facts, excused=not required and (local or self._allow_cleartext_auth))
         if not verdict.allowed:
             raise errors.refusal(verdict, "login() was refused")
-        if verdict.tls_level != "authenticated":
-            self._seen.cleartext_login = True
+        self._seen.cleartext_login = True
 
     def _dials_as_smtplib(self) -> bool:
         """Tell whether the peer is the server; a subclass may dial a proxy on this machine."""

@@ -20,7 +20,7 @@ class TLSFacts:
         check_hostname: the context demanded a matching name, before and after the handshake.
         common_name_allowed: the context would let a subject CN stand in for a missing dNSName.
         san_kinds: kinds of subjectAltName in the certificate, such as ``DNS``; empty when the
-            certificate was not verified.
+            certificate was not verified. Only where a CN is allowed, or DANE needs the names.
         session_reused: the handshake resumed an older session, so that no certificate was seen.
         version: such as ``TLSv1.3``.
         cipher: name of the cipher suite.

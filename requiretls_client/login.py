@@ -168,16 +168,15 @@ def _offered(connection: SMTP, wanted: tuple[str, ...]) -> list[str]:
 
 
 def _begin(connection: SMTP, name: str, user: str, secret: Hidden) -> Exchange:
-    from secrets import token_urlsafe
+    """Return the exchange of a mechanism, which is told no more than it asks for."""
+    if name == "SCRAM-SHA-256":
+        from secrets import token_urlsafe
 
-    return sasl.begin(
-        name,
-        user,
-        secret,
-        nonce=token_urlsafe(24),
-        host=connection._reference_name(),
-        port=_dialled_port(connection),
-    )
+        return sasl.begin(name, user, secret, nonce=token_urlsafe(24))
+    if name == "OAUTHBEARER":
+        host, port = connection._reference_name(), _dialled_port(connection)
+        return sasl.begin(name, user, secret, host=host, port=port)
+    return sasl.begin(name, user, secret)
 
 
 def _dialled_port(connection: SMTP) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+Reply = tuple[int, bytes]
+
 # RFC 5321 s4.5.3.1.5 has 512 octets for a line; servers with long EHLO lines get four times that.
 MAX_LINE = 2048
 MAX_CHALLENGE = 12288 + 6  # of a line with 334: RFC 4954 s4
@@ -17,7 +19,10 @@ MAX_REPLY = 64 * 1024
 
 _ENHANCED = re.compile(rb"([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?![0-9.])")
 _SINGLE = re.compile(rb"([2-5][0-9]{2}) ([^\r\n]{0,500})\r\n")
+# Of several lines, within all limits; it never tries a shorter match.
+_SEVERAL = re.compile(rb"([2-5][0-9]{2})(?:-[^\r\n]{0,500}+\r\n\1){1,99}+ [^\r\n]{0,500}+\r\n")
 _LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
+_BLANKS = b" \t\r\n"
 
 
 class Malformed(Exception):
@@ -29,34 +34,12 @@ class Malformed(Exception):
         self.raw = raw[:MAX_LINE]
 
 
-class Reply:
-    """One complete reply.
-
-    Attributes:
-        code: 200 to 599.
-        lines: the text of each line, without code, separator and line end.
-        raw: the lines as they came, with their line ends.
-    """
-
-    __slots__ = ("code", "lines", "raw")
-
-    def __init__(self, code: int, lines: list[bytes], raw: list[bytes]) -> None:
-        """Hold the parts."""
-        self.code, self.lines, self.raw = code, lines, raw
-
-    @property
-    def text(self) -> bytes:
-        """The text as smtplib returns it: each line stripped, joined with LF."""
-        if len(self.lines) == 1:
-            return self.lines[0].strip(b" \t\r\n")
-        return b"\n".join([line.strip(b" \t\r\n") for line in self.lines])
-
-
 class Parser:
-    """Cuts a stream of bytes into replies; never holds more than the limits allow.
+    """Cuts a stream of octets into replies; never holds more than the limits allow.
 
     Attributes:
         buffer: what has arrived and belongs to no complete line yet, or to later replies.
+        taken: the octets of those that were taken last, as they came.
     """
 
     Malformed = Malformed  # for those who hold a parser and have not loaded the module
@@ -64,13 +47,14 @@ class Parser:
     def __init__(self) -> None:
         """Start with nothing."""
         self.buffer = bytearray()
-        self._raw: list[bytes] = []
+        self.taken = b""
+        self._lines: list[bytes] = []  # of a reply whose end has not arrived
         self._size = 0
 
     @property
     def waiting(self) -> bytes:
         """Everything that has arrived and was not taken."""
-        return b"".join(self._raw) + bytes(self.buffer)
+        return b"".join(self._lines) + bytes(self.buffer)
 
     def feed(self, data: bytes) -> None:
         """Add what has arrived."""
@@ -79,43 +63,50 @@ class Parser:
     @property
     def idle(self) -> bool:
         """Whether nothing has arrived that was not taken."""
-        return not (self.buffer or self._raw)
+        return not (self.buffer or self._lines)
 
-    def take_some(self, most: int) -> list[tuple[int, bytes]]:
-        """Return the next replies that have arrived whole, at most so many, as code and text.
+    def take(self, most: int = 1) -> list[Reply]:
+        """Return the next replies that have arrived whole; none while the first is incomplete.
 
-        The cheap way for those to a group of commands: where all of them are of one line. Others
-        come one at a time, and so do those behind a 421.
+        Several at once only where all that has arrived are replies of one line each, and none of
+        them is 421, behind which nothing counts (RFC 5321 s3.8).
 
-        Raises:
-            Malformed: as :meth:`take`.
-        """
-        buffer = self.buffer
-        if not buffer:
-            return []
-        if not self._raw and b"421 " not in buffer:
-            replies, size, end = [], 0, buffer.rfind(b"\r\n") + 2
-            for code, text in _SINGLE.findall(buffer, 0, end):
-                replies.append((int(code), text.strip(b" \t\r\n")))
-                size += len(text) + 6
-            if size == end and len(replies) <= most:  # and nothing else, nor between them
-                del buffer[:end]
-                return replies
-        reply = self.take()
-        return [(reply.code, reply.text)] if reply else []
+        Args:
+            most: how many are expected; what is behind them stays.
 
-    def take(self) -> Reply | None:
-        """Return the next complete reply, or None while it is incomplete.
+        Returns:
+            Code and text of each. The text is smtplib's: lines stripped and joined with LF.
 
         Raises:
             Malformed: bad grammar, two codes in one reply, or a limit exceeded.
         """
-        if not self.buffer:
-            return None
-        if not self._raw and (found := _SINGLE.match(self.buffer)):
-            line, code, text = found[0], found[1], found[2]  # before the buffer changes
-            del self.buffer[: len(line)]
-            return Reply(int(code), [text], [line])
+        buffer = self.buffer
+        if not buffer:
+            return []
+        if not self._lines:
+            if b"421 " not in buffer:
+                replies, size, end = [], 0, buffer.rfind(b"\r\n") + 2
+                for code, text in _SINGLE.findall(buffer, 0, end):
+                    replies.append((int(code), text.strip(_BLANKS)))
+                    size += len(text) + 6
+                if size == end and len(replies) <= most:  # and nothing else, nor between them
+                    self.taken = bytes(buffer[:end])
+                    del buffer[:end]
+                    return replies
+            if found := _SEVERAL.match(buffer):
+                octets = found[0]  # before the buffer changes
+                del buffer[: len(octets)]
+                return self._whole(octets)
+        return self._by_lines()
+
+    def _whole(self, octets: bytes) -> list[Reply]:
+        """Return the one reply that these are."""
+        self.taken = octets
+        lines = [line[4:].strip(_BLANKS) for line in octets.split(b"\n")[:-1]]
+        return [(int(octets[:3]), b"\n".join(lines))]
+
+    def _by_lines(self) -> list[Reply]:
+        """Take line after line, of which each may be the one that is wrong."""
         while True:
             end = self.buffer.find(b"\n") + 1
             limit = MAX_CHALLENGE if self.buffer.startswith(b"334") else MAX_LINE
@@ -124,29 +115,30 @@ class Parser:
                     f"a reply line is longer than {limit} octets", bytes(self.buffer[:MAX_LINE])
                 )
             if not end:
-                return None
+                return []
             line = bytes(self.buffer[:end])
             del self.buffer[:end]
             if self._add(line):
-                return self._finish()
+                lines, self._lines, self._size = self._lines, [], 0
+                return self._whole(b"".join(lines))
 
     def _add(self, line: bytes) -> bool:
         """Check one line and keep it; return whether it is the last of its reply."""
         found = _LINE.fullmatch(line.removesuffix(b"\n").removesuffix(b"\r"))
         if not found:
             raise Malformed("a reply line does not begin with a code of 200 to 599", line)
-        if self._raw and self._raw[0][:3] != found[1]:
+        if self._lines and self._lines[0][:3] != found[1]:
             raise Malformed("the lines of one reply have different codes", line)
-        self._raw.append(line)
+        self._lines.append(line)
         self._size += len(line)
-        if len(self._raw) > MAX_LINES or self._size > MAX_REPLY:
+        if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
             raise Malformed(f"a reply is longer than {MAX_LINES} lines or {MAX_REPLY} octets", line)
         return found[2] != b"-"
 
-    def _finish(self) -> Reply:
-        raw, self._raw, self._size = self._raw, [], 0
-        lines = [line[4:].removesuffix(b"\n").removesuffix(b"\r") for line in raw]
-        return Reply(int(raw[0][:3]), lines, raw)
+
+def texts(octets: bytes) -> list[bytes]:
+    """Return the text of each line of a reply, as it came, without its line end."""
+    return [line[4:].removesuffix(b"\r") for line in octets.split(b"\n")[:-1]]
 
 
 def enhanced_status(code: int, text: bytes) -> str:

@@ -34,7 +34,9 @@ _NAME = re.compile(r"[A-Z0-9_\-]{1,20}")  # RFC 4422 s3.1
 _SERVER_FIRST = re.compile(
     r"r=(?P<nonce>[!-+\--~]+),s=(?P<salt>[A-Za-z0-9+/=]+),i=(?P<count>[1-9][0-9]{0,9})(?:,.*)?"
 )
+_UNSENDABLE = re.compile("[\0\ud800-\udfff]")
 _TOKEN = re.compile(r"[!-~]+")  # wider than RFC 6750 s2.1, and nothing that ends a field
+_PARTS = re.compile("[\0\1 ]|Bearer |,p=")
 _LONG = 8  # octets that give a longer secret away
 _SHORT = 4  # octets; anything shorter is a secret only where it stands as a word
 
@@ -138,7 +140,7 @@ def check_credentials(user: str, secret: Hidden) -> None:
         if not isinstance(value, str):
             del value
             raise TypeError(f"{argument} must be a str")
-        bad = "\0" in value or any("\ud800" <= c <= "\udfff" for c in value)
+        bad = _UNSENDABLE.search(value) is not None  # the match would hold the value
         del value  # what formats a traceback may show local variables
         if bad:
             raise ValueError(f"{argument} holds a NUL or half a surrogate pair")
@@ -340,26 +342,32 @@ class Scrubber:
 
     def __init__(self) -> None:
         """Know none."""
-        self._secrets: set[bytes] = set()
+        self._secrets: set[str] = set()
 
     def learn(self, secret: Hidden) -> None:
-        """Remember a secret: as it is, in base64, and as ``repr`` would show them."""
-        raw = secret.value.encode("utf-8", "surrogatepass")
-        if raw:
-            self._secrets |= {raw, _base64(raw).rstrip(b"=")}
-            self._secrets |= {repr(each)[2:-1].encode() for each in tuple(self._secrets)}
+        """Remember a secret."""
+        self._secrets.add(secret.value)
 
     def learn_response(self, response: Hidden, user: object = None) -> None:
         """Remember a response, and the secret that is its last part; the user name is none."""
-        parts = re.split("[\0\1 ]|Bearer |,p=", response.value.rstrip("\1"))
-        for part in {response.value, parts[-1]} - {user}:
-            self.learn(Hidden(part))
+        last = _PARTS.split(response.value.rstrip("\1"))[-1]
+        self._secrets |= {response.value, last} - {user}
 
     def clean(self, text: bytes) -> bytes:
         """Return the text with ``[hidden]`` in the place of each secret, or of its beginning."""
-        for secret in sorted(self._secrets, key=len, reverse=True):
-            text = _without(text, secret)
+        lowered = text.lower()
+        found = [form for form in self._forms() if form[:_LONG].lower() in lowered]  # few or none
+        for form in sorted(found, key=len, reverse=True):
+            text = _without(text, form)
         return text
+
+    def _forms(self) -> set[bytes]:
+        """Return the secrets as they are, in base64, and as ``repr`` would show them."""
+        forms = set()
+        for secret in self._secrets:
+            raw = secret.encode("utf-8", "surrogatepass")
+            forms |= {raw, repr(raw)[2:-1].encode(), _base64(raw).rstrip(b"=")}
+        return forms - {b""}
 
     def clean_text(self, text: str) -> str:
         """Do the same with a str."""

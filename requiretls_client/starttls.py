@@ -86,11 +86,13 @@ class StartTLS(Wire):
         """
         syntax.check_ehlo_name(name or self.local_hostname)
         self._seen.ehlo = None
+        from requiretls_client.replies import texts
+
         code, reply = super().ehlo(name)
         pipe = self._current_pipe()
         if pipe is not None:
             # As it came: smtplib strips the blanks that tell a keyword from something like it.
-            lines = pipe.last.lines if pipe.last else [reply]
+            lines = texts(pipe.parser.taken) or [reply]
             self._seen.ehlo = pipe.sock, code, b"\n".join(lines)
         return code, reply
 

@@ -45,6 +45,8 @@ _HOST = re.compile(rf"{_NAME}\.?")
 # RFC 5321 s4.1.2: esmtp-param. RFC 6533 puts UTF-8 into values (ORCPT).
 _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*(?:=[^\x00-\x20=\x7f]+)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# The first word of a line that holds no control character, below the first line.
+_KEYWORD = re.compile(r"\n([^\x00-\x20\x7f-\x9f]++)(?: [^\x00-\x1f\x7f-\x9f]*+)?(?![^\n])")
 
 # SEND, SOML and SAML began a mail transaction in RFC 821; an old server may still know them.
 MAIL_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
@@ -55,7 +57,7 @@ GUARDED_VERBS = MAIL_VERBS | {"AUTH"}
 # RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
 SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 
-_COMMAND = re.compile(r"[ \t]*([A-Za-z]*)(.*)", re.DOTALL)
+_COMMAND = re.compile(r"[ \t]*([A-Za-z]*)([^\r\n]*)[\r\n]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
 
@@ -204,7 +206,7 @@ def split_host(host: str, port: int) -> tuple[str, int]:
         OSError: a port that is not a number, as smtplib raises.
     """
     _refuse_control(host, "host")
-    bracketed = re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", host)
+    bracketed = host.startswith("[") and re.fullmatch(r"\[([^\[\]]*)\](?::(.*))?", host)
     if bracketed:
         host, tail = bracketed[1].removeprefix("IPv6:"), bracketed[2]
     elif host.count(":") == 1:
@@ -343,9 +345,7 @@ def ehlo_keywords(reply: bytes) -> frozenset[str]:
     Args:
         reply: the text of the reply as smtplib returns it, lines joined with LF.
     """
-    lines = reply.decode("latin-1").split("\n")[1:]
-    words = (line.split(" ", 1)[0] for line in lines if not _CONTROL.search(line))
-    return frozenset(word.upper() for word in words if word)
+    return frozenset(_KEYWORD.findall(reply.decode("latin-1").upper()))
 
 
 def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]]:
@@ -364,9 +364,8 @@ def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]
         raise ValueError("a command holds a control character")
     if not text.endswith("\n"):
         raise ValueError("a command must be sent whole, with its CRLF")
-    lines = re.split(r"[\r\n]+", text)
-    found = (_COMMAND.match(line) for line in lines if line)
-    return [(each[1].upper(), each[2]) for each in found if each]
+    found = _COMMAND.findall(text.lstrip("\r\n"))
+    return [(verb.upper(), rest) for verb, rest in found]
 
 
 def check_content(command: str, tail: bytes, s: str | bytes | bytearray | memoryview) -> None:

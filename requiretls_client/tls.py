@@ -156,20 +156,23 @@ def wrap(
         wrapped.close()
         raise
     after = _settings(context)
-    if wrapped.version() is None:  # what ssl makes of a socket that is no longer connected
+    version = wrapped.version()
+    if version is None:  # what ssl makes of a socket that is no longer connected
         wrapped.close()
         raise ConnectionResetError("the connection was reset before the handshake")
     verified = before[0] and after[0] and isinstance(wrapped, ssl.SSLSocket)
     cipher = wrapped.cipher()
-    names = _subject_alt_names(wrapped) if verified else ()
+    common_name_allowed = before[2] or after[2]
+    # Reading the certificate is dear, and only these two ask what names are in it.
+    names = _subject_alt_names(wrapped) if verified and (chain or common_name_allowed) else ()
     return wrapped, TLSFacts(
         server_hostname=name,
         verify_required=verified,
         check_hostname=before[1] and after[1],
-        common_name_allowed=before[2] or after[2],
+        common_name_allowed=common_name_allowed,
         san_kinds=frozenset(kind for kind, _ in names),
         session_reused=wrapped.session_reused is not False,
-        version=wrapped.version() or "",
+        version=version,
         cipher=cipher[0] if cipher else "",
         presented=_chain(wrapped, "get_unverified_chain") if chain else (),
         verified=_chain(wrapped, "get_verified_chain") if chain and verified else (),

@@ -15,7 +15,6 @@ import smtplib
 import ssl
 import sys
 import time
-from functools import partial
 
 from requiretls_client import syntax
 from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
@@ -23,15 +22,13 @@ from requiretls_client.errors import DeliveryUnknown, GreetingError, ReplyError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn, TypeVar
+    from collections.abc import Iterable
+    from typing import Any, NoReturn
 
     from requiretls_client.content import Content
     from requiretls_client.replies import Parser
-    from requiretls_client.replies import Reply as ParsedReply
 
     Reply = tuple[int, bytes]
-    Some = TypeVar("Some")
 
 # RFC 5321 s4.5.3.2, in seconds, where the caller sets no timeout; "" is the greeting, "." the end
 # of the message. QUIT has 5 s in any case: nothing depends on its reply.
@@ -52,7 +49,7 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun", "command", "content", "last", "left", "owed", "parser", "pid", "poller", "said",
+        "begun", "command", "content", "left", "owed", "parser", "pid", "poller", "said",
         "sock", "stuffed", "tail",
     )  # fmt: skip
 
@@ -66,7 +63,6 @@ class Pipe:
         self.stuffed = False  # it is ours, and no line of it is a dot but the last
         self.left = 0  # octets of it that BDAT has announced (RFC 3030 s2)
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
-        self.last: ParsedReply | None = None  # that was read by itself
         self.said = b""  # the text of the last reply
         self.begun = 0  # how often something began to leave, whether or not all of it did
         self.poller: Any = None
@@ -183,15 +179,13 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None:
             raise smtplib.SMTPServerDisconnected("please run connect() first")
-        reply = self._read(pipe, pipe.parser.take)
-        pipe.last = reply
-        self._answered(pipe, 1, reply.code, reply.text)
+        [(code, text)] = self._read(pipe, 1)
+        self._answered(pipe, 1, code, text)
         if self.debuglevel > 0:
-            for line in reply.raw:
-                self._print_debug("reply:", repr(line))  # type: ignore[attr-defined]
-            shown = f"reply: retcode ({reply.code}); Msg: {reply.text!a}"
-            self._print_debug(shown)  # type: ignore[attr-defined]
-        return reply.code, reply.text
+            for line in pipe.parser.taken.split(b"\n")[:-1]:
+                self._print_debug("reply:", repr(line + b"\n"))  # type: ignore[attr-defined]
+            self._print_debug(f"reply: retcode ({code}); Msg: {text!a}")  # type: ignore[attr-defined]
+        return code, text
 
     @staticmethod
     def _answered(pipe: Pipe, count: int, code: int, text: bytes) -> None:
@@ -222,7 +216,7 @@ class Wire(smtplib.SMTP):
             if pipe is None or self.debuglevel > 0:
                 found = [self.getreply()]
             else:
-                found = self._read(pipe, partial(pipe.parser.take_some, count))
+                found = self._read(pipe, count)
                 self._answered(pipe, len(found), *found[-1])
             replies += found
             count -= len(found)
@@ -231,15 +225,15 @@ class Wire(smtplib.SMTP):
                 break
         return replies
 
-    def _read(self, pipe: Pipe, take: Callable[[], Some | None]) -> Some:
-        """Return what ``take`` finds in the stream, once it does; whole replies, each in time."""
+    def _read(self, pipe: Pipe, most: int) -> list[Reply]:
+        """Return the next replies, at least one, and those behind it that have arrived already."""
         limit = 0.0
         try:
-            found = take()  # of a group, it may have arrived already
-            if not found:
+            replies = pipe.parser.take(most)
+            if not replies:
                 timeout = pipe.sock.gettimeout()
                 limit = _patience(pipe.owed[0] if pipe.owed else pipe.command, timeout)
-                found = self._wait(pipe, take, limit, timeout)
+                replies = self._wait(pipe, most, limit, timeout)
         except pipe.parser.Malformed as error:
             self.close()
             cls = ReplyError if pipe.command else GreetingError
@@ -255,34 +249,33 @@ class Wire(smtplib.SMTP):
         except BaseException:  # interrupted in the middle of a reply
             self.close()
             raise
-        return found
+        return replies
 
     @staticmethod
-    def _wait(
-        pipe: Pipe, take: Callable[[], Some | None], limit: float, timeout: float | None
-    ) -> Some:
-        """Take in what arrives until ``take`` finds something; ``limit`` seconds for all of it.
+    def _wait(pipe: Pipe, most: int, limit: float, timeout: float | None) -> list[Reply]:
+        """Take in what arrives until a reply is whole.
 
         Args:
             pipe: the connection.
-            take: finds it.
-            limit: seconds.
+            most: replies that are expected.
+            limit: seconds for all of the first one.
             timeout: the socket's, to which it goes back.
         """
+        sock, parser = pipe.sock, pipe.parser
         deadline, left, now = time.monotonic() + limit, limit, timeout
         while left > 0:
             if now != left:
-                pipe.sock.settimeout(left)
+                sock.settimeout(left)
                 now = left
-            data = pipe.sock.recv(_CHUNK)
+            data = sock.recv(_CHUNK)
             if not data:
                 raise ConnectionError("end of file")
-            pipe.parser.feed(data)
-            found = take()
-            if found:
+            parser.feed(data)
+            replies = parser.take(most)
+            if replies:
                 if now != timeout:
-                    pipe.sock.settimeout(timeout)
-                return found
+                    sock.settimeout(timeout)
+                return replies
             left = deadline - time.monotonic()
         raise TimeoutError
 

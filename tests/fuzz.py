@@ -36,7 +36,7 @@ from concurrent.futures import ProcessPoolExecutor
 from email.message import EmailMessage
 
 import requiretls_client as rt
-from requiretls_client.replies import MAX_LINE, MAX_LINES, MAX_REPLY, Malformed, Parser
+from requiretls_client.replies import MAX_LINE, MAX_LINES, MAX_REPLY, Malformed, Parser, texts
 from requiretls_client.testing import CA, Server, close, delay, normal, reset, stall
 from requiretls_client.testing.script import reply_code
 
@@ -84,14 +84,16 @@ def parse(chunks):
         parser.feed(chunk)
         while True:
             try:
-                reply = parser.take()
+                found = parser.take()
             except Malformed as error:
                 return replies, None, (str(error), error.raw)
             assert len(parser.waiting) <= MAX_REPLY + CHUNK
-            if reply is None:
+            if not found:
                 break
-            assert len(reply.lines) == len(reply.raw)
-            replies.append((reply.code, reply.raw))
+            [(code, text)] = found
+            raw = [line + b"\n" for line in parser.taken.split(b"\n")[:-1]]
+            assert [line.strip(b" \t\r\n") for line in texts(parser.taken)] == text.split(b"\n")
+            replies.append((code, raw))
     return replies, parser.waiting, None
 
 

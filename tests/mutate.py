@@ -123,23 +123,23 @@ MUTATIONS = [
     ),
     (
         'whole-keyword', 'syntax',
-        'line.split(" ", 1)[0] for line in lines',
-        'line[:10] for line in lines',
+        '([^\\x00-\\x20\\x7f-\\x9f]++)(?: [^',
+        '([^\\x00-\\x20=_\\-\\x7f-\\x9f]++)(?:[^',
     ),
     (
         'not-the-greeting-line', 'syntax',
-        '.split("\\n")[1:]',
-        '.split("\\n")',
+        '_KEYWORD = re.compile(r"\\n(',
+        '_KEYWORD = re.compile(r"(?m:^)(',
     ),
     (
         'void-lines', 'syntax',
-        'lines if not _CONTROL.search(line))',
-        'lines)',
+        '(?![^\\n])',
+        '',
     ),
     (
         'hidden-commands', 'syntax',
-        '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)(.*)"',
-        '_COMMAND = re.compile(r"([A-Za-z]*)(.*)"',
+        '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)([^',
+        '_COMMAND = re.compile(r"([A-Za-z]*)([^',
     ),
     (
         'old-mail-verbs', 'syntax',
@@ -502,6 +502,11 @@ MUTATIONS = [
         'if False:',
     ),
     (
+        'one-code-in-several-lines', 'replies',
+        '+\\r\\n\\1){1,99}',
+        '+\\r\\n[2-5][0-9]{2}){1,99}',
+    ),
+    (
         'codes-2yz-to-5yz', 'replies',
         '_LINE = re.compile(rb"([2-5][0-9]{2})',
         '_LINE = re.compile(rb"([0-9]{3})',
@@ -510,6 +515,11 @@ MUTATIONS = [
         'line-limit', 'replies',
         'if (end or len(self.buffer)) > limit:',
         'if False:',
+    ),
+    (
+        'several-lines-limit', 'replies',
+        '\\1){1,99}+',
+        '\\1)++',
     ),
     (
         'reply-limit', 'replies',

@@ -537,7 +537,7 @@ def test_interrupted(serve, oracle, monkeypatch):
     with connect(server, require_tls=True) as smtp:
         smtp.ehlo()
         with monkeypatch.context() as patch:
-            patch.setattr(rt.SMTP, "_read", lambda self, pipe, take: interrupt(self))
+            patch.setattr(rt.SMTP, "_read", lambda self, pipe, most: interrupt(self))
             with pytest.raises(KeyboardInterrupt) as caught:
                 smtp.login(USER, PASSWORD)
         oracle(server, smtp, caught.value)

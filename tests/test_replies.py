@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from requiretls_client.replies import MAX_LINE, MAX_LINES, Malformed, Parser, enhanced_status
 
 
 def parse(data, step=None):
-    """Feed the data, whole or in steps, and return all complete replies."""
+    """Feed the data, whole or in steps; return all replies: code, text and octets."""
     parser = Parser()
     replies = []
     for start in range(0, len(data), step or len(data)):
         parser.feed(data[start : start + (step or len(data))])
-        while (reply := parser.take()) is not None:
-            replies.append(reply)
+        while found := parser.take():
+            replies += [(*found[0], parser.taken)]
     return replies, parser
 
 
@@ -39,8 +41,8 @@ GOOD = [
 def test_reply(data, want, step):
     """A well-formed reply comes out the same however it is cut into segments."""
     replies, parser = parse(data, step)
-    assert [(reply.code, reply.text) for reply in replies] == want
-    assert b"".join(line for reply in replies for line in reply.raw) == data
+    assert [(code, text) for code, text, _ in replies] == want
+    assert b"".join(octets for _, _, octets in replies) == data
     assert parser.waiting == b""
 
 
@@ -79,11 +81,11 @@ def test_malformed(data, step):
 
 
 def in_groups(data, most, step):
-    """Feed the data in steps, and return what take_some() gives, group by group."""
+    """Feed the data in steps, and return what take() gives, group by group."""
     parser, groups = Parser(), []
     for start in range(0, len(data), step):
         parser.feed(data[start : start + step])
-        while found := parser.take_some(most):
+        while found := parser.take(most):
             groups.append(found)
     return groups, parser
 
@@ -104,12 +106,10 @@ GROUPS = [
 @pytest.mark.parametrize("most", [1, 2, 3, 4])
 @pytest.mark.parametrize("step", [1, 7, 9000])
 def test_groups(data, most, step):
-    """RFC 2920 s3.1: however they come, they are the same replies, and never more than asked for."""
+    """RFC 2920 s3.1: however they come, they are the same replies, never more than asked for."""
     groups, parser = in_groups(data, most, step)
     one_by_one, _ = parse(data)
-    assert [reply for group in groups for reply in group] == [
-        (reply.code, reply.text) for reply in one_by_one
-    ]
+    assert [reply for group in groups for reply in group] == [each[:2] for each in one_by_one]
     assert all(len(group) <= most for group in groups)
     assert all(code != 421 for group in groups for code, _ in group[:-1])
     assert parser.idle
@@ -123,6 +123,50 @@ def test_malformed_in_a_group(data, before):
         in_groups(before + data, 3, 9000)
 
 
+def outcome(data, step):
+    """Return what comes of the data: the replies, and what waits or the error."""
+    parser, replies, problem = Parser(), [], None
+    try:
+        for start in range(0, len(data), step):
+            parser.feed(data[start : start + step])
+            while found := parser.take():
+                replies += [(*found[0], parser.taken)]
+    except Malformed as error:
+        problem = str(error), error.raw
+    return replies, problem, None if problem else parser.waiting
+
+
+TEXTS = [b"", b"a", b"-a b", b" ", b"250 ", b"\0", b"\xff", b"\t", *(b"x" * n for n in (500, 501))]
+FAULTS = [b"250-", b"250 ", b"250", b"550-", b"199 ", b"-", b"\r\n", b"\n", b"\r", b"x" * 2048]
+
+
+def some_replies(source):
+    """Return octets that are replies, or nearly so."""
+    data = b""
+    for _ in range(source.randrange(1, 5)):
+        code = source.choice([b"250", b"250", b"250", b"550", b"334"])
+        size = source.choice([1, 2, 3, 8, MAX_LINES] * 3 + [MAX_LINES + 1])
+        texts = source.choices(source.choice([TEXTS, TEXTS[:-1]]), k=size)
+        data += b"".join(code + b"-" + text + b"\r\n" for text in texts[1:])
+        data += code + b" " + texts[0] + b"\r\n"
+    for _ in range(source.choice([0, 1, 2])):  # and then something goes wrong
+        at = source.randrange(len(data))
+        data = data[:at] + source.choice(FAULTS) + data[at + source.randrange(3) :]
+    return data
+
+
+def test_whole_and_octet_by_octet():
+    """A reply that has arrived whole is read as strictly as one that comes octet by octet."""
+    source, outcomes = random.Random(4954), []
+    for _ in range(300):
+        data = some_replies(source)
+        outcomes.append(outcome(data, len(data)))
+        assert outcomes[-1] == outcome(data, 1), data[:2000]
+    assert 50 < sum(problem is None for _, problem, _ in outcomes) < 250
+    sizes = [octets.count(b"\n") for replies, _, _ in outcomes for _, _, octets in replies]
+    assert max(sizes) == MAX_LINES
+
+
 def test_incomplete():
     """B20: a reply that has not ended is none, and what has arrived can be seen."""
     replies, parser = parse(b"250-a\r\n250-b")
@@ -134,7 +178,7 @@ def test_bytes_behind_a_reply_wait():
     """B01: what arrives with a reply and behind it stays there to be found."""
     parser = Parser()
     parser.feed(b"250 ok\r\n354 go\r\n250 que")
-    assert parser.take().code == 250
+    assert parser.take() == [(250, b"ok")]
     assert parser.waiting == b"354 go\r\n250 que"
 
 
@@ -142,7 +186,7 @@ def test_long_challenge():
     """AUTH-03: a line with 334 may hold 12,288 octets of base64, and not one more."""
     parser = Parser()
     parser.feed(b"334 " + b"A" * 12288 + b"\r\n")
-    assert len(parser.take().text) == 12288
+    assert parser.take() == [(334, b"A" * 12288)]
     parser.feed(b"334 " + b"A" * 12289 + b"\r\n")
     with pytest.raises(Malformed, match="12294"):
         parser.take()

@@ -254,6 +254,7 @@ def test_hidden():
     ("pw", "a pw, powpw", "a [hidden], powpw"),
     ("c\u00e4nary", "b'c\\xc3\\xa4nary'", "b'[hidden]'"),
     ("", "nothing", "nothing"),
+    ("hidden", "aGlkZGVu", "[hidden]"),
 ])  # fmt: skip
 def test_scrubber(secret, text, clean):
     """G08: a secret is found as it is, in base64, in repr and cut off; short ones as words."""

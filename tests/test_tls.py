@@ -174,7 +174,11 @@ def test_facts_with_the_chain(shake):
     assert not unverified.verify_required
     plain = shake(verified, certificate)
     assert (plain.presented, plain.verified, plain.names) == ((), (), ())
-    assert plain.san_kinds == facts.san_kinds
+    assert (plain.common_name_allowed, plain.san_kinds) == (False, frozenset())
+    verified.hostname_checks_common_name = True  # from here on it matters what names there are
+    lenient = shake(verified, certificate)
+    assert (lenient.common_name_allowed, lenient.names) == (True, ())
+    assert lenient.san_kinds == facts.san_kinds
 
 
 def test_chain_that_python_does_not_tell():

@@ -376,7 +376,7 @@ def test_interrupted_reading(serve, monkeypatch, nth):
     calls = iter(range(1000))
 
     class Interrupted(rt.SMTP):
-        def _read(self, pipe, take):
+        def _read(self, pipe, most):
             receive, pipe_sock = pipe.sock.recv, pipe.sock
 
             class Socket:
@@ -390,7 +390,7 @@ def test_interrupted_reading(serve, monkeypatch, nth):
 
             pipe.sock = Socket()
             try:
-                return super()._read(pipe, take)
+                return super()._read(pipe, most)
             finally:
                 pipe.sock = pipe_sock
 

@@ -66,7 +66,8 @@ def known(plan: Mapping[str, Any]) -> dict[str, Client]:
         found["smtp-source"] = Client(name, lambda job: _smtp_source(root, job))
     ours = f"requiretls_client {version('requiretls-client')} {plan['commit']}".rstrip()
     found["ours"] = _python(ours, "requiretls_client", "our_client.py")
-    found["bare"] = _python("a bare loop that checks nothing: the limit", "socket", "bare_client.py")
+    limit = "bare loop: the same octets, and nothing checked; the limit"
+    found["bare"] = _python(limit, "socket", "bare_client.py")
     return found
 
 
