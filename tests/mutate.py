@@ -493,12 +493,12 @@ MUTATIONS = [
     ),
     (
         'nothing-behind-421', 'replies',
-        'if not self._raw and b"421 " not in buffer:',
-        'if not self._raw:',
+        '            if b"421 " not in buffer:',
+        '            if True:',
     ),
     (
         'one-code-in-a-reply', 'replies',
-        'if self._raw and self._raw[0][:3] != found[1]:',
+        'if self._lines and self._lines[0][:3] != found[1]:',
         'if False:',
     ),
     (
@@ -523,13 +523,13 @@ MUTATIONS = [
     ),
     (
         'reply-limit', 'replies',
-        'if len(self._raw) > MAX_LINES or self._size > MAX_REPLY:',
+        'if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:',
         'if False:',
     ),
     (
         'deadline', 'wire',
-        'pipe.sock.settimeout(left)',
-        'pipe.sock.settimeout(limit)',
+        '                sock.settimeout(left)\n',
+        '                sock.settimeout(limit)\n',
     ),
     (
         'only-354', 'wire',
