@@ -244,6 +244,21 @@ MUTATIONS = [
         'if due or everything else resume',
     ),
     (
+        'password-once-a-run', 'cli/flush',
+        'one_attempt = Destinations(partial(transmit, config=config))',
+        'one_attempt = partial(transmit, config=config)',
+    ),
+    (
+        'requirement-has-its-own-way', 'cli/destinations',
+        'frozenset(domains), job.require_tls,',
+        'frozenset(domains),',
+    ),
+    (
+        'suspended-only-without-a-session', 'cli/destinations',
+        ' and not any(each.verdict.allowed for each in result.attempts)',
+        '',
+    ),
+    (
         'damage-stops-nobody', 'cli/flush',
         '        except (DamagedError, SpoolError) as error:',
         '        except SpoolError as error:',

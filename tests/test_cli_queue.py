@@ -8,20 +8,23 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support import CA_AT_HAND
+from support import CA_AT_HAND, verbs
 from test_cli_spool import JOB, MESSAGE
 
 from requiretls_client.cli import dead_letter, flush, main, queue_text
 from requiretls_client.cli.attempt import attempt
+from requiretls_client.cli.destinations import Destinations
 from requiretls_client.cli.job import Job
 from requiretls_client.cli.record import bare_result
 from requiretls_client.cli.schedule import Schedule
 from requiretls_client.cli.spool import FAILED, QUEUE, Spool
-from requiretls_client.reports import DeliveryReport
+from requiretls_client.reports import Attempt, DeliveryReport
 from requiretls_client.testing import Server
+from requiretls_client.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT = ("PIPELINING", "SIZE 1000000", "8BITMIME")
@@ -39,12 +42,13 @@ class Place:
         self.account(1)
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
 
-    def account(self, port: int, more: str = "") -> None:
-        """Write the configuration."""
+    def account(self, port: int, more: str = "", *, login: str = "") -> None:
+        """Write the configuration; ``login`` is the part of the account that logs in."""
         self.config.write_text(
             f'default_account = "work"\n[accounts.work]\nhost = "localhost"\nport = {port}\n'
-            f'ca_file = "{self.ca}"\n[spool]\nfolder = "{self.folder}"\n{more}'
+            f'ca_file = "{self.ca}"\n{login}[spool]\nfolder = "{self.folder}"\n{more}'
         )
+        self.config.chmod(0o600)
 
     def run(self, *arguments: str) -> int:
         """Run the command line."""
@@ -82,6 +86,19 @@ def relay(place, serve) -> Server:
     server = serve(certificate=CA_AT_HAND.issue("localhost"))
     place.account(server.port)
     return server
+
+
+NO_WAY = Verdict(False, True, False, (), "mx", "none")
+
+
+def unreached(job, **changes):
+    """Return the report about a job whose server was not there, or as ``changes`` say."""
+    attempts = (Attempt("mx", 0, None, NO_WAY),)
+    results = tuple(
+        replace(bare_result(each, "deferred", "away"), **{"attempts": attempts, **changes})
+        for each in job.recipients
+    )
+    return DeliveryReport(job.sender, job.require_tls, results)
 
 
 def error_lines(capsys):
@@ -136,6 +153,94 @@ def test_relay_is_away(place, capsys):
     assert line.startswith(f"{name}: 1 waiting; bob@example.net: 451 4.4.1 at localhost: ")
     assert place.run("flush", "--all", "--quiet") == 75
     assert error_lines(capsys) == ([], [])
+    place.put()
+    assert place.run("flush", "--all") == 75
+    lines, _ = error_lines(capsys)
+    assert ["not tried" in line for line in lines] == [False, True]  # one time-out is enough
+
+
+def test_password_is_refused_once_a_run(place, serve, capsys):
+    """Not once for each message: servers lock accounts for that. All wait, and say why."""
+    server = serve(
+        script={"AUTH": "535 5.7.8 no"},
+        certificate=CA_AT_HAND.issue("localhost"),
+        extensions=[*WITHOUT, "AUTH PLAIN", "REQUIRETLS"],
+    )
+    place.account(server.port, login='user = "u"\npassword = "p"\n')
+    names = [place.put() for _ in range(3)]
+    assert place.run("flush") == 75
+    server.wait_idle()
+    assert verbs(server).count("AUTH") == 1
+    said, _ = error_lines(capsys)
+    assert sorted(line.partition(":")[0] for line in said) == sorted(names)
+    assert "535 5.7.8 no" in said[0]
+    assert "not tried" not in said[0]
+    assert all("not tried, since an earlier message" in line for line in said[1:])
+    assert place.run("flush", "--all") == 75  # the next run tries it anew
+    server.wait_idle()
+    assert verbs(server).count("AUTH") == 2
+
+
+ORDINARY = replace(JOB, require_tls=False)
+STRAIGHT = replace(JOB, account="")
+
+
+@pytest.mark.parametrize(
+    ("job", "same"),
+    [
+        (replace(JOB, recipients=("carol@example.com",), message=b"other"), True),
+        (replace(JOB, account="home"), False),
+        (ORDINARY, False),
+        (replace(ORDINARY, tls_optional=True), False),
+        (replace(JOB, sender=""), False),
+        (STRAIGHT, False),
+    ],
+)
+def test_what_is_tried_all_the_same(job, same):
+    """Another server, or a message that asks for something else, is not held up."""
+    tried = []
+    transmit = Destinations(lambda each: tried.append(each) or unreached(each))
+    transmit(JOB)
+    report = transmit(job)
+    assert tried == ([JOB] if same else [JOB, job])
+    assert [each.address for each in report.recipients] == list(job.recipients)
+    assert {each.state for each in report.recipients} == {"deferred"}
+    assert report.from_addr == job.sender
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("bob@A.example", "carol@a.example", True),
+        ("bob@a.example", "bob@b.example", False),
+    ],
+)
+def test_domain_without_a_way(first, second, same):
+    """Straight to the mail hosts, what has no way there is a domain."""
+    tried = []
+    transmit = Destinations(lambda each: tried.append(each) or unreached(each))
+    for recipient in (first, second):
+        transmit(replace(STRAIGHT, recipients=(recipient,)))
+    assert len(tried) == (1 if same else 2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "refused", "code": 550},  # of this message, or of what it asks for
+        {"remote": True},  # a server answered
+        {"attempts": ()},  # nothing was tried: a matter of this machine or of the DNS
+        {"attempts": (Attempt("mx", 0, None, replace(NO_WAY, allowed=True)),)},  # it was lost later
+    ],
+    ids=["refused", "remote", "nothing-tried", "session"],
+)
+def test_what_says_nothing_about_the_way(changes):
+    """Only where servers were tried, and none led to a session, the next message is not tried."""
+    tried = []
+    transmit = Destinations(lambda each: tried.append(each) or unreached(each, **changes))
+    transmit(JOB)
+    transmit(JOB)
+    assert len(tried) == 2
 
 
 def test_oldest_first(place, relay):

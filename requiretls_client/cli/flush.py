@@ -8,6 +8,7 @@ from functools import partial
 
 from requiretls_client.cli import queue_text
 from requiretls_client.cli.attempt import Outcome, Transmit, attempt, resume
+from requiretls_client.cli.destinations import Destinations
 from requiretls_client.cli.record import DamagedError
 from requiretls_client.cli.say import say
 from requiretls_client.cli.schedule import DAY, Schedule
@@ -17,8 +18,9 @@ from requiretls_client.cli.spool_files import SpoolError
 NOTHING_WAITS, FAILED, TROUBLE, WAITS, CONFIG = 0, 69, 74, 75, 78
 STATUS = """\
 What was sent leaves the spool. What cannot be sent now is tried again after 5 minutes, then after
-10, 20 and so on up to 4 hours, for 5 days of trying ([spool] deadline in the configuration). What
-is refused for good, or was tried for so long, is kept with its reason: see requiretls queue
+10, 20 and so on up to 4 hours, for 5 days of trying ([spool] deadline in the configuration). Where
+a server cannot be reached, or refuses the password, it is not tried again in the same run. What is
+refused for good, or was tried for so long, is kept with its reason: see requiretls queue
 --failed; its sender gets a report (RFC 3464), and one about a message with REQUIRETLS holds
 nothing of its text and asks for REQUIRETLS too (RFC 8689 s5). No report is sent about a delay.
 
@@ -53,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     times = Schedule(deadline=config.spool_deadline * DAY)
     try:
         with open_spool(config.spool_folder) as spool:
-            flush = Flush(spool, partial(transmit, config=config), times, quiet=options.quiet)
+            one_attempt = Destinations(partial(transmit, config=config))
+            flush = Flush(spool, one_attempt, times, quiet=options.quiet)
             return flush.run(everything=options.all)
     except SpoolError as error:
         say(f"requiretls flush: {error}", sys.stderr)
