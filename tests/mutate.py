@@ -927,6 +927,16 @@ MUTATIONS = [
         '    if False:',
     ),
     (
+        'cr-ends-a-line-of-an-object', 'objects',
+        'lines = _ANY_EOL.sub("\\n", lines)',
+        'pass',
+    ),
+    (
+        'signed-however-it-is-written', 'objects',
+        'next((str(value) for key, value in part.raw_items() if key.lower() == name), "").lower()',
+        'next((str(value) for key, value in part.raw_items() if key.lower() == name), "")',
+    ),
+    (
         'binary-parts-are-not-mended', 'objects',
         'if _is_binary_part(msg) and isinstance(msg.get_payload(), str):',
         'if False:',
@@ -1088,6 +1098,7 @@ SUITES = [
     "test_choke_point", "test_reuse", "test_tls_required", "test_login", "test_lmtp",
     "test_bad_input", "test_tls", "test_replies", "test_wire",
     "test_pipelining", "test_streaming", "test_binarymime", "test_batch", "test_pool",
+    "test_objects",
 ]  # fmt: skip
 # Of what is about domains; the suites above run for these too, behind them.
 DOMAINS = [
