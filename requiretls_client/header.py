@@ -26,6 +26,7 @@ LINE = "TLS-Required: No\r\n"
 _VALUE = re.compile(r"(?:[ \t]*\r?\n)?[ \t]*no", re.IGNORECASE)
 _FIELD_NAME = re.compile(r"[!-9;-~]+")  # RFC 5322 s2.2
 _EOL = r"(?:\r\n|\n|\r(?!\n))"
+_UNFOLDED = re.compile(rf"{_EOL}(?![ \t])")
 _BLANK_LINE = re.compile(rf"(?:\A|{_EOL}){_EOL}".encode())
 _LOWER_NAME = NAME.lower().encode()
 # The whole field, folded lines included, at the start of any line of the header.
@@ -92,7 +93,7 @@ def check_field(name: str, value: str) -> None:
         raise ValueError("a header field name may hold only printable ASCII without a colon")
     if "\0" in value:
         raise ValueError(f"the value of header field {name} holds NUL")
-    if re.search(rf"{_EOL}(?![ \t])", value.rstrip("\r\n")):
+    if _UNFOLDED.search(value.rstrip("\r\n")):
         raise ValueError(f"the value of header field {name} breaks out of its field")
 
 
