@@ -84,9 +84,16 @@ class StartTLS(Wire):
         Raises:
             ValueError: the name has bad grammar.
         """
-        syntax.check_ehlo_name(name or self.local_hostname)
+        name = name or self.local_hostname
+        syntax.check_ehlo_name(name)
         self._seen.ehlo = None
-        code, reply = super().ehlo(name)
+        self.esmtp_features = {}
+        self.putcmd(self.ehlo_msg, name)
+        code, reply = self.getreply()
+        self.ehlo_resp = reply
+        if code == 250:
+            self.does_esmtp = True
+            self.esmtp_features = syntax.ehlo_features(reply)
         pipe = self._current_pipe()
         if pipe is not None:
             # As it came: smtplib strips the blanks that tell a keyword from something like it.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import smtplib
+
 import pytest
 
 from requiretls_client import syntax
@@ -247,6 +250,21 @@ KEYWORDS = [
 def test_ehlo_keywords(reply, want):
     """Only the whole first word of a line below the greeting is a keyword."""
     assert ("REQUIRETLS" in syntax.ehlo_keywords(reply)) is want
+
+
+def test_ehlo_features():
+    """smtplib reads the same extensions out of any reply, with the same parameters."""
+    source, texts = random.Random(1869), set()
+    pieces = [*"aZ9-_=  \t\n\n\x1c\xa0\xdf", "\nSIZE 5", "\nAUTH", "\nauth=", "AUTH", " PLAIN"]
+    stock = smtplib.SMTP(local_hostname="client.test")
+    stock.putcmd = lambda *_: None
+    for _ in range(3000):
+        text = "".join(source.choices(pieces, k=source.randrange(20))).encode("latin-1")
+        stock.getreply = lambda text=text: (250, text)
+        stock.ehlo()
+        assert syntax.ehlo_features(text) == stock.esmtp_features, text
+        texts |= stock.esmtp_features.keys()
+    assert {"size", "auth"} < texts
 
 
 @pytest.mark.parametrize(
