@@ -55,6 +55,7 @@ MAIL_VERBS = frozenset({"MAIL", "SEND", "SOML", "SAML"})
 # RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
 SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 
+_ONE_COMMAND = re.compile(r"([A-Za-z]+)([^\x00-\x1f\x7f]*)\r\n")
 _COMMAND = re.compile(r"[ \t]*([A-Za-z]*)([^\r\n]*)[\r\n]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
@@ -377,6 +378,8 @@ def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]
     """
     if not isinstance(text, str):
         text = bytes(text).decode("latin-1")
+    if one := _ONE_COMMAND.fullmatch(text):  # what most are, and nothing that can be misread
+        return [(one[1].upper(), one[2])]
     if _UNPRINTABLE.search(text):
         raise ValueError("a command holds a control character")
     if not text.endswith("\n"):

@@ -142,6 +142,11 @@ MUTATIONS = [
         '_COMMAND = re.compile(r"([A-Za-z]*)([^',
     ),
     (
+        'hidden-behind-one-command', 'syntax',
+        '([A-Za-z]+)([^\\x00-\\x1f\\x7f]*)',
+        '([A-Za-z]+)(.*)',
+    ),
+    (
         'old-mail-verbs', 'syntax',
         '{"MAIL", "SEND", "SOML", "SAML"}',
         '{"MAIL"}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import smtplib
 
 import pytest
@@ -286,6 +287,22 @@ def test_ehlo_features():
 def test_commands(text, verbs):
     """Every line that a careless server could read as a command is one."""
     assert [verb for verb, _ in syntax.commands(text)] == verbs
+
+
+def test_one_command_or_more(monkeypatch):
+    """One command by itself is read as strictly as one among others."""
+    source, pieces = random.Random(5321), ["\r\n", *"Ab \t\r\n\0\x7f\xe9"]
+
+    def read(text):
+        try:
+            return syntax.commands(text)
+        except ValueError as error:
+            return str(error)
+
+    texts = ["".join(source.choices(pieces, k=source.randrange(6))) + "\r\n" for _ in range(3000)]
+    found = [read(text) for text in texts]
+    monkeypatch.setattr(syntax, "_ONE_COMMAND", re.compile(r"(?!)"))
+    assert [read(text) for text in texts] == found
 
 
 @pytest.mark.parametrize(
