@@ -58,8 +58,8 @@ MUTATIONS = [
     ),
     (
         'own-handshake', 'policy',
-        'elif facts.tls is None:\n        problem =',
-        'elif facts.tls is None:\n        problem = None\n    elif False:\n        problem =',
+        '    if facts.foreign_tls:\n        return "the handshake',
+        '    return None\n    if facts.foreign_tls:\n        return "the handshake',
     ),
     (
         'tls-1.2', 'policy',
