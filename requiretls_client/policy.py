@@ -140,7 +140,9 @@ def tls_level(facts: SessionFacts) -> str:
     """Return ``none``, ``encrypted`` or ``authenticated`` for the session."""
     if facts.tls is None:
         return "encrypted" if facts.foreign_tls else "none"
-    verified = _certificate(facts).ok and facts.tls.version in VERSIONS
+    # Without look-ups nobody needs the finding: this is asked for before each login.
+    proved = _certificate(facts).ok if facts.path else _why_not_proved(facts) is None
+    verified = proved and facts.tls.version in VERSIONS
     return "authenticated" if verified else "encrypted"
 
 
@@ -175,8 +177,7 @@ def _session(facts: SessionFacts) -> Finding:
 
 
 def _tls(facts: SessionFacts) -> Finding:
-    obstacle = facts.obstacle
-    if obstacle is not None and obstacle.kind == "certificate":
+    if _was_refused(facts):
         text = f"{_server(facts)} started TLS"  # the certificate is the next rule's business
         return Finding("tls", True, text, _STEP4, host=facts.host)
     if facts.tls is not None and facts.tls.version in VERSIONS:
@@ -227,21 +228,29 @@ def _retry(temporary: bool) -> str:
 
 
 def _certificate(facts: SessionFacts) -> Finding:
-    obstacle = facts.obstacle
-    if obstacle is not None and obstacle.kind == "certificate":
-        problem: str | None = obstacle.text
-    elif facts.tls is None:
-        problem = "the handshake was not made by this package, so nothing is known about it"
-        if not facts.foreign_tls:
-            problem = "there was no handshake"
-    elif facts.path is not None:
+    if facts.path is not None and facts.tls is not None and not _was_refused(facts):
         return _certificate_on_path(facts, facts.tls, facts.path)
-    else:
-        problem = _why_not_verified(facts.host, facts.tls)
+    problem = _why_not_proved(facts)
     if problem is None:
         text = f"the certificate was verified for {facts.host}"
         return Finding("certificate", True, text, _STEP4, host=facts.host)
     return _not_verified(facts, problem, _fix_certificate(facts))
+
+
+def _was_refused(facts: SessionFacts) -> bool:
+    """Tell whether the certificate made the handshake fail."""
+    return facts.obstacle is not None and facts.obstacle.kind == "certificate"
+
+
+def _why_not_proved(facts: SessionFacts) -> str | None:
+    """Return what the session has not proved about its certificate, look-ups apart, or None."""
+    if facts.obstacle is not None and _was_refused(facts):
+        return facts.obstacle.text
+    if facts.tls is not None:
+        return _why_not_verified(facts.host, facts.tls)
+    if facts.foreign_tls:
+        return "the handshake was not made by this package, so nothing is known about it"
+    return "there was no handshake"
 
 
 def _fix_certificate(facts: SessionFacts) -> str:

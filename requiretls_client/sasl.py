@@ -345,7 +345,7 @@ class Scrubber:
         self._secrets: set[str] = set()
 
     def learn(self, secret: Hidden) -> None:
-        """Remember a secret."""
+        """Remember a secret: as it is, in base64, and as ``repr`` would show it."""
         self._secrets.add(secret.value)
 
     def learn_response(self, response: Hidden, user: object = None) -> None:
@@ -355,19 +355,15 @@ class Scrubber:
 
     def clean(self, text: bytes) -> bytes:
         """Return the text with ``[hidden]`` in the place of each secret, or of its beginning."""
-        lowered = text.lower()
-        found = [form for form in self._forms() if form[:_LONG].lower() in lowered]  # few or none
+        lowered, found = text.lower(), set()
+        for secret in self._secrets:
+            raw = secret.encode("utf-8", "surrogatepass")
+            for form in (raw, repr(raw)[2:-1].encode(), _base64(raw).rstrip(b"=")):
+                if form and form[:_LONG].lower() in lowered:  # which few texts have
+                    found.add(form)
         for form in sorted(found, key=len, reverse=True):
             text = _without(text, form)
         return text
-
-    def _forms(self) -> set[bytes]:
-        """Return the secrets as they are, in base64, and as ``repr`` would show them."""
-        forms = set()
-        for secret in self._secrets:
-            raw = secret.encode("utf-8", "surrogatepass")
-            forms |= {raw, repr(raw)[2:-1].encode(), _base64(raw).rstrip(b"=")}
-        return forms - {b""}
 
     def clean_text(self, text: str) -> str:
         """Do the same with a str."""

@@ -11,15 +11,16 @@ renegotiation, certificates of 112 bits and more.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import ssl
-import traceback
-from collections.abc import Sequence
-from typing import Any
 
 from requiretls_client.facts import TLSFacts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 # RFC 9325 s4.1-4.2 for TLS 1.2; TLS 1.3 has no others. SECLEVEL=2 refuses keys and signatures
 # below 112 bits (RSA 1024, SHA-1), whatever the machine's OpenSSL configuration says.
@@ -110,6 +111,8 @@ def unverified_context() -> ssl.SSLContext:
     ``starttls(context=unverified_context())``. ``login()`` still refuses there, and no message
     with ``require_tls`` leaves on it. Each call logs a warning.
     """
+    import logging
+
     logging.getLogger("requiretls_client").warning(
         "unverified_context(): TLS made with it does not verify who the server is"
     )
@@ -186,10 +189,12 @@ def _close_orphan(error: BaseException) -> None:
     CPython 3.11 and 3.12 leave it to the garbage collector, with a ResourceWarning, when the
     connection was reset just before; only the traceback still leads to it.
     """
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        orphan = frame.f_locals.get("self")
+    trace = error.__traceback__
+    while trace is not None:
+        orphan = trace.tb_frame.f_locals.get("self")
         if isinstance(orphan, ssl.SSLSocket):
             orphan.close()
+        trace = trace.tb_next
 
 
 def _settings(context: ssl.SSLContext) -> tuple[bool, bool, bool]:

@@ -58,8 +58,8 @@ MUTATIONS = [
     ),
     (
         'own-handshake', 'policy',
-        'elif facts.tls is None:\n        problem =',
-        'elif facts.tls is None:\n        problem = None\n    elif False:\n        problem =',
+        '    if facts.foreign_tls:\n        return "the handshake',
+        '    return None\n    if facts.foreign_tls:\n        return "the handshake',
     ),
     (
         'tls-1.2', 'policy',
@@ -140,6 +140,11 @@ MUTATIONS = [
         'hidden-commands', 'syntax',
         '_COMMAND = re.compile(r"[ \\t]*([A-Za-z]*)([^',
         '_COMMAND = re.compile(r"([A-Za-z]*)([^',
+    ),
+    (
+        'hidden-behind-one-command', 'syntax',
+        '([A-Za-z]+)([^\\x00-\\x1f\\x7f]*)',
+        '([A-Za-z]+)(.*)',
     ),
     (
         'old-mail-verbs', 'syntax',

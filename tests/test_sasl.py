@@ -253,7 +253,7 @@ def test_hidden():
     ("aaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaa", "[hidden][hidden]a"),
     ("pw", "a pw, powpw", "a [hidden], powpw"),
     ("c\u00e4nary", "b'c\\xc3\\xa4nary'", "b'[hidden]'"),
-    ("", "nothing", "nothing"),
+    ("", "nothing - at all", "nothing - at all"),
     ("hidden", "aGlkZGVu", "[hidden]"),
 ])  # fmt: skip
 def test_scrubber(secret, text, clean):

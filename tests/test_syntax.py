@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+import re
+import smtplib
+
 import pytest
 
 from requiretls_client import syntax
@@ -249,6 +253,21 @@ def test_ehlo_keywords(reply, want):
     assert ("REQUIRETLS" in syntax.ehlo_keywords(reply)) is want
 
 
+def test_ehlo_features():
+    """smtplib reads the same extensions out of any reply, with the same parameters."""
+    source, texts = random.Random(1869), set()
+    pieces = [*"aZ9-_=  \t\n\n\x1c\xa0\xdf", "\nSIZE 5", "\nAUTH", "\nauth=", "AUTH", " PLAIN"]
+    stock = smtplib.SMTP(local_hostname="client.test")
+    stock.putcmd = lambda *_: None
+    for _ in range(3000):
+        text = "".join(source.choices(pieces, k=source.randrange(20))).encode("latin-1")
+        stock.getreply = lambda text=text: (250, text)
+        stock.ehlo()
+        assert syntax.ehlo_features(text) == stock.esmtp_features, text
+        texts |= stock.esmtp_features.keys()
+    assert {"size", "auth"} < texts
+
+
 @pytest.mark.parametrize(
     ("text", "verbs"),
     [
@@ -268,6 +287,22 @@ def test_ehlo_keywords(reply, want):
 def test_commands(text, verbs):
     """Every line that a careless server could read as a command is one."""
     assert [verb for verb, _ in syntax.commands(text)] == verbs
+
+
+def test_one_command_or_more(monkeypatch):
+    """One command by itself is read as strictly as one among others."""
+    source, pieces = random.Random(5321), ["\r\n", *"Ab \t\r\n\0\x7f\xe9"]
+
+    def read(text):
+        try:
+            return syntax.commands(text)
+        except ValueError as error:
+            return str(error)
+
+    texts = ["".join(source.choices(pieces, k=source.randrange(6))) + "\r\n" for _ in range(3000)]
+    found = [read(text) for text in texts]
+    monkeypatch.setattr(syntax, "_ONE_COMMAND", re.compile(r"(?!)"))
+    assert [read(text) for text in texts] == found
 
 
 @pytest.mark.parametrize(
