@@ -8,11 +8,14 @@ fails ends the matter, because the later ones cannot be known then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from requiretls_client.facts import PathFacts, SessionFacts, TLSFacts
 from requiretls_client.syntax import is_address
 from requiretls_client.verdict import Finding, Verdict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requiretls_client.facts import PathFacts, SessionFacts, TLSFacts
 
 KEYWORD = "REQUIRETLS"
 

@@ -49,7 +49,7 @@ class Blocked(Exception):
 
     def obstacle(self) -> Obstacle:
         """Return it as a fact for the judgement."""
-        from requiretls_client.facts import Obstacle
+        from requiretls_client.session_facts import Obstacle
 
         return Obstacle(self.kind, self.text, self.reply and self.reply[0], self.temporary)
 
@@ -240,7 +240,7 @@ def facts_of(
     obstacle: Obstacle | None = None,
 ) -> SessionFacts:
     """Return what a connection has shown; only what its very socket showed counts."""
-    from requiretls_client.facts import SessionFacts
+    from requiretls_client.session_facts import SessionFacts
 
     tls = seen.tls[1] if seen.tls and seen.tls[0] is sock else None
     in_tls = tls is not None or isinstance(sock, ssl.SSLSocket)

@@ -15,7 +15,7 @@ import os
 import socket
 import ssl
 
-from requiretls_client.facts import TLSFacts
+from requiretls_client.session_facts import TLSFacts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import CA_AT_HAND
 
 import requiretls_client as rt
 
@@ -134,6 +135,32 @@ def test_import_is_cheap(python):
     assert "requiretls_client.session" in added
     assert len(added) <= 8
     assert not {name.partition(".")[0] for name in added} & HEAVY
+
+
+ALERT = """
+import ssl, sys
+port, cafile = sys.argv[1:]
+import requiretls_client as rt
+context = ssl.create_default_context(cafile=cafile)
+with rt.SMTP("localhost", int(port), require_tls=True, context=context) as smtp:
+    smtp.login("u", "p")
+    smtp.sendmail("a@example.org", "b@example.net", "Subject: s\\r\\n\\r\\nhi\\r\\n")
+print(*sorted(sys.modules))
+"""
+OF_LOOKUPS = {"facts", "path", "route", "dane", "mxwalk", "lookups", "reports", "streaming"}
+
+
+def test_alert_is_cheap(serve, tmp_path):
+    """A message to a named server, from a new process, loads nothing that it has no use for."""
+    server = serve(certificate=CA_AT_HAND.issue("localhost"), users={"u": "p"})
+    (tmp_path / "ca.pem").write_bytes(CA_AT_HAND.pem)
+    command = [sys.executable, "-c", ALERT, str(server.port), str(tmp_path / "ca.pem")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "requiretls_client.sending" in loaded
+    assert not loaded & {f"requiretls_client.{name}" for name in OF_LOOKUPS}
+    assert not loaded & (HEAVY - {"dataclasses", "typing"})
+    assert len(server.ledger) == 1
 
 
 # CPython's own tests with the three classes replaced before the test module looks at them.
