@@ -21,6 +21,7 @@ from requiretls_client.flight import Entry, Flight, state_after
 from requiretls_client.reports import MessageOutcome
 
 if TYPE_CHECKING:
+    from requiretls_client.connection import Group
     from requiretls_client.sending import Mail
     from requiretls_client.session import SMTP
     from requiretls_client.verdict import Verdict
@@ -163,7 +164,7 @@ class Batch:
         sending.fit(smtp, mail)
         receipt = verdict if mail.required else None
         envelope = pipelining.envelope(smtp, mail, receipt)
-        return None if envelope.binary else Entry(number, mail, envelope, verdict, {})
+        return None if mail.binary else Entry(number, mail, envelope, verdict, {})
 
     def _verdict(self, mail: Mail) -> Verdict:
         """Judge the session, as it stands, for a message; for ordinary mail once while it does."""
@@ -186,8 +187,9 @@ class Batch:
 
     def _limit(self, entry: Entry) -> int:
         """Return how many messages like this one may be in flight."""
-        several = entry.envelope.early and self._smtp.has_extn("chunking")
-        return self._in_flight if several else 1
+        if self._in_flight == 1 or not entry.envelope.early:
+            return 1
+        return self._in_flight if self._smtp.has_extn("chunking") else 1
 
     def _fits(self, entry: Entry) -> bool:
         """Tell whether a message may leave in the same flight as those before it."""
@@ -215,16 +217,11 @@ class Batch:
 
         The replies are taken in when the next flight is ready: meanwhile the server works.
         """
-        self._come_down()
-        smtp, due, window = self._smtp, self._due, self._window
-        self._due, self._window = None, []
+        window, self._window = self._window, []
         self._commands = self._octets = 0
-        groups: list[Any] = []
-        for place, entry in enumerate(window):
-            commands = [RSET] * bool(place) + entry.envelope.commands
-            whole = entry is not window[-1]
-            last = pipelining.bdat(entry.mail) if whole else pipelining.DATA
-            groups.append(([*commands, last], entry.mail.in_memory if whole else b""))
+        groups = _groups(window)
+        self._come_down()
+        smtp, due, self._due = self._smtp, self._due, None
         lost: Exception | None = None
         pipe = smtp._current_pipe()
         begun, before = pipe.begun if pipe else 0, smtp._message_requires
@@ -232,7 +229,7 @@ class Batch:
             if window:
                 first = window[0].mail
                 smtp._message_requires, smtp._field_is_in = first.required, first.optional
-            smtp._send_flight(lines.final(due.mail.in_memory) if due else b"", groups)
+            smtp._send_flight(due.final if due else b"", groups)
         except (OSError, ValueError) as error:
             lost = error
         finally:
@@ -249,3 +246,16 @@ class Batch:
             self._grouped = self._grouped and self._smtp.sock is not None
             for known in flight.known:
                 self._record(*known)
+
+
+def _groups(window: list[Entry]) -> list[Group]:
+    """Return the commands for the messages of a flight, of which all but the last go whole."""
+    groups: list[Group] = []
+    for place, entry in enumerate(window):
+        commands = [RSET] * bool(place) + entry.envelope.commands
+        if entry is not window[-1]:
+            groups.append(([*commands, pipelining.bdat(entry.mail)], entry.mail.in_memory))
+        else:
+            groups.append(([*commands, pipelining.DATA], b""))
+            entry.final = lines.final(entry.mail.in_memory)
+    return groups

@@ -328,6 +328,8 @@ class Connection(StartTLS):
         pipe = self._current_pipe()
         if pipe is None or pipe.content != bool(due):
             raise smtplib.SMTPServerDisconnected(self._ended or "please run connect() first")
+        if pipe.owed:
+            self._refuse_owed_reply()
         parts, verbs = [due], ["."] if due else []
         for commands, content in groups:
             parts += [self._checked_lines(commands, len(content)), content]

@@ -47,7 +47,7 @@ def raw_bytes(message: Any, *, binary: bool = False) -> bytes:
             neither ASCII nor UTF-8, or a line that is too long; of a binary one, in the header.
         UnicodeEncodeError: a str beyond ASCII.
     """
-    given = message.encode("ascii") if isinstance(message, str) else _octets(message)
+    given = message if isinstance(message, bytes) else _octets(message)
     if binary:
         check_exact(given)
         return given
@@ -59,8 +59,8 @@ def raw_bytes(message: Any, *, binary: bool = False) -> bytes:
 
 
 def _octets(message: Any) -> bytes:
-    if isinstance(message, bytes):
-        return message
+    if isinstance(message, str):
+        return message.encode("ascii")
     try:
         return bytes(memoryview(message))
     except TypeError:
@@ -123,7 +123,7 @@ def _check_header(begin: bytes) -> None:
     end = _header_end(begin)
     if begin.find(b"\0", 0, end) >= 0:
         raise ValueError("the header of the message holds NUL")
-    if has_8bit_header(begin):
+    if not begin.isascii() and has_8bit_header(begin):
         try:
             begin[:end].decode()
         except UnicodeDecodeError:
@@ -194,8 +194,6 @@ def mail_options(
     Raises:
         SMTPNotSupportedError: the message needs an extension that is not offered.
     """
-    if not options and raw.isascii():
-        return ()  # most mail
     options = tuple(options)
     if offers("size"):
         options = tuple(each for each in options if not each.upper().startswith("SIZE="))

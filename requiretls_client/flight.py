@@ -32,6 +32,7 @@ class Entry:
         envelope: it, ready for the wire.
         receipt: the verdict that it leaves under; None once it was refused.
         refused: recipients that the server does not take it for.
+        final: its content as DATA sends it, with the dot that ends it; of the last in a flight.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Entry:
     envelope: pipelining.Envelope
     receipt: Verdict | None
     refused: dict[str, Reply]
+    final: bytes = b""
 
 
 class Flight:

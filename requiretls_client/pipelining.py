@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 from requiretls_client import lines, syntax
 from requiretls_client.connection import Connection
-from requiretls_client.content import is_binary
 from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.session import SMTP
 from requiretls_client.wire import BLOCK, Wire
@@ -52,13 +51,11 @@ class Envelope:
         mail: the message.
         commands: MAIL, and an RCPT for each recipient: verb, rest of the line.
         early: the content may leave before MAIL was answered.
-        binary: its octets go as they are, which DATA cannot do (RFC 3030 s3).
     """
 
     mail: Mail
     commands: list[Command]
     early: bool
-    binary: bool
 
 
 def offered(smtp: SMTP) -> bool:
@@ -83,7 +80,6 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
         receipt: what a message with ``require_tls`` leaves under; its content waits for the answer
             to MAIL.
     """
-    binary = is_binary(mail.mail_options)
     options = syntax.split_mark(mail.mail_options)[0] if mail.mail_options else []
     if smtp.has_extn("size"):
         options.insert(0, f"SIZE={len(mail.content)}")
@@ -93,11 +89,16 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
     commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
     parameters = " ".join(["", *mail.rcpt_options])
     commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(mail, commands, receipt is None, binary)
+    return Envelope(mail, commands, receipt is None)
 
 
-def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
+def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Reply]:
     """Send one message; return the refused recipients, as ``sendmail()`` does.
+
+    Args:
+        smtp: the session.
+        envelope: the message.
+        in_groups: the server takes groups of commands; else they go one by one.
 
     Raises:
         SMTPSenderRefused, SMTPRecipientsRefused, SMTPDataError: as smtplib.
@@ -105,17 +106,20 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    mail, groups = envelope.mail, _groups(smtp, envelope.commands)
+    mail = envelope.mail
+    groups = _groups(envelope.commands, GROUP if in_groups else 1)
     chunking = smtp.use_chunking and smtp.has_extn("chunking") and envelope.early
     riding = chunking and len(groups) == 1 and isinstance(mail.content, bytes)
-    alone = not riding and (chunking or envelope.binary)  # BDAT, behind the answers
-    smtp._refuse_owed_reply()
+    alone = not riding and (chunking or mail.binary)  # BDAT, behind the answers
+    final = b""
     replies: list[Reply] = []
     try:
         for number, group in enumerate(groups, 1):
             if number == len(groups) and not alone:
                 group = [*group, bdat(mail) if riding else DATA]
             smtp._send_flight(b"", [(group, mail.in_memory if riding else b"")])
+            if group[-1] is DATA and isinstance(mail.content, bytes) and len(mail.content) <= BLOCK:
+                final = lines.final(mail.content)  # while the server is at work
             smtp._read_group(len(group), replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
@@ -130,12 +134,11 @@ def transact(smtp: SMTP, envelope: Envelope) -> dict[str, Reply]:
         raise judged.error
     if riding:
         return judged.refused
-    return _finish(smtp, mail, _send_content(smtp, mail, alone=alone))
+    return _finish(smtp, mail, _send_content(smtp, mail, final, alone=alone))
 
 
-def _groups(smtp: SMTP, commands: list[Command]) -> list[list[Command]]:
-    """Cut the commands into groups whose replies fit into one window; one by one if need be."""
-    size = GROUP if offered(smtp) else 1
+def _groups(commands: list[Command], size: int) -> list[list[Command]]:
+    """Cut the commands into groups whose replies fit into one window."""
     if len(commands) <= size:
         return [commands]
     return [commands[at : at + size] for at in range(0, len(commands), size)]
@@ -246,14 +249,21 @@ def leave(smtp: SMTP, judged: Judged) -> bool:
     return False
 
 
-def _send_content(smtp: SMTP, mail: Mail, *, alone: bool) -> Reply:
-    """Send the content, which is due or goes with a BDAT of its own; return the answer to it."""
+def _send_content(smtp: SMTP, mail: Mail, final: bytes, *, alone: bool) -> Reply:
+    """Send the content, which is due or goes with a BDAT of its own; return the answer to it.
+
+    Args:
+        smtp: the session.
+        mail: the message.
+        final: the content as DATA sends it; b"" for a long one, which is made so block by block.
+        alone: by BDAT.
+    """
     pipe = smtp._current_pipe()
     try:
         if alone:
             smtp._send_bdat(mail.content)
-        elif isinstance(mail.content, bytes) and len(mail.content) <= BLOCK:
-            smtp._send_flight(lines.final(mail.content), ())
+        elif final:
+            smtp._send_flight(final, ())
         else:
             smtp._send_data(mail.content)
         return smtp._read_group(1)[0]

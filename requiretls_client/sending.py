@@ -34,6 +34,7 @@ class Mail:
         paths: the bare mailboxes: the sender's, then each recipient's.
         content: header and body, in memory or in a file, fit for SMTP.
         mail_options, rcpt_options: the caller's ESMTP parameters.
+        binary: its octets go as they are, which DATA cannot do (RFC 3030 s3).
         required: RFC 8689 s4.2.1 is to be enforced.
         optional: the TLS-Required field is in the content.
     """
@@ -44,6 +45,7 @@ class Mail:
     content: Content
     mail_options: Sequence[str]
     rcpt_options: Sequence[str]
+    binary: bool
     required: bool
     optional: bool
 
@@ -78,9 +80,10 @@ def prepare(
     if smtp._path is not None:
         for path in paths[1:]:
             smtp._check_domain(path)
+    binary = content.is_binary(mail_options)
     raw = msg  # a file was checked when it was looked through
     if not hasattr(msg, "blocks"):
-        raw = content.raw_bytes(msg, binary=content.is_binary(mail_options))
+        raw = content.raw_bytes(msg, binary=binary)
     if mail_options:
         content.check_options(mail_options, raw)
     optional = header.in_raw(content.beginning(raw))
@@ -92,7 +95,7 @@ def prepare(
         raw = header.marked_raw(raw) if isinstance(raw, bytes) else raw.marked()
     return Mail(
         from_addr, recipients, paths, raw, mail_options, rcpt_options,
-        required, tls_optional or optional,
+        binary, required, tls_optional or optional,
     )  # fmt: skip
 
 
@@ -123,9 +126,10 @@ def send(smtp: SMTP, mail: Mail) -> dict[str, Reply]:
     try:
         receipt = fit(smtp, mail)
         smtp._field_is_in = mail.optional
-        in_groups = pipelining.offered(smtp) or content.is_binary(mail.mail_options)
-        if in_groups and pipelining.applies(smtp):
-            refused = pipelining.transact(smtp, pipelining.envelope(smtp, mail, receipt))
+        in_groups = pipelining.offered(smtp)
+        if (in_groups or mail.binary) and pipelining.applies(smtp):
+            envelope = pipelining.envelope(smtp, mail, receipt)
+            refused = pipelining.transact(smtp, envelope, in_groups=in_groups)
         else:
             refused = smtp._step_by_step(mail)
     finally:
@@ -147,7 +151,8 @@ def fit(smtp: SMTP, mail: Mail) -> Verdict | None:
     receipt = smtp._secure(null_path=not mail.paths[0]) if mail.required else None
     smtp.ehlo_or_helo_if_needed()
     raw = mail.content
-    mail.mail_options = content.mail_options(raw, mail.mail_options, partial(_offers, smtp))
+    if mail.mail_options or not raw.isascii():
+        mail.mail_options = content.mail_options(raw, mail.mail_options, partial(_offers, smtp))
     content.check_size(raw, smtp.esmtp_features.get("size", ""), mail.sender)
     return receipt
 

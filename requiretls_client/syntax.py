@@ -120,12 +120,12 @@ def check_envelope(
         ValueError: bad grammar; ``UnicodeEncodeError`` (which is one) for an address beyond
             ASCII without ``SMTPUTF8`` among ``mail_options`` (RFC 6531 s3.5).
     """
-    paths = [mailbox(sender, "from_addr")]
-    for number, recipient in enumerate(recipients):
-        path = recipient
+    paths: list[str] = []
+    for number, address in enumerate([sender, *recipients], -1):
+        path = address
         if not (isinstance(path, str) and _PLAIN.fullmatch(path) and len(path) <= MAX_PATH):
-            path = mailbox(recipient, f"to_addrs[{number}]")
-            if not path:
+            path = mailbox(address, f"to_addrs[{number}]" if number >= 0 else "from_addr")
+            if not path and number >= 0:
                 raise ValueError(f"to_addrs[{number}] is empty")
         paths.append(path)
     if not "".join(paths).isascii() and "SMTPUTF8" not in map(str.upper, mail_options):

@@ -69,7 +69,7 @@ class Pipe:
 
     def is_quiet(self) -> bool:
         """Tell whether nothing has arrived that was not taken; False where that cannot be told."""
-        if not self.parser.idle:
+        if self.parser.buffer or self.parser.lines:
             return False
         try:
             if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
@@ -229,7 +229,7 @@ class Wire(smtplib.SMTP):
         """Return the next replies, at least one, and those behind it that have arrived already."""
         limit = 0.0
         try:
-            replies = pipe.parser.take(most)
+            replies = pipe.parser.take(most) if pipe.parser.buffer else []
             if not replies:
                 timeout = pipe.sock.gettimeout()
                 limit = _patience(pipe.owed[0] if pipe.owed else pipe.command, timeout)
@@ -270,7 +270,7 @@ class Wire(smtplib.SMTP):
             data = sock.recv(_CHUNK)
             if not data:
                 raise ConnectionError("end of file")
-            parser.feed(data)
+            parser.buffer += data
             replies = parser.take(most)
             if replies:
                 if now != timeout:

@@ -248,8 +248,8 @@ MUTATIONS = [
     ),
     (
         'groups-are-bounded', 'pipelining',
-        'size = GROUP if offered(smtp) else 1',
-        'size = 10 ** 6 if offered(smtp) else 1',
+        '_groups(envelope.commands, GROUP if in_groups else 1)',
+        '_groups(envelope.commands, 10 ** 6 if in_groups else 1)',
     ),
     (
         'own-steps-of-a-subclass', 'pipelining',
@@ -503,7 +503,7 @@ MUTATIONS = [
     ),
     (
         'one-code-in-a-reply', 'replies',
-        'if self._lines and self._lines[0][:3] != found[1]:',
+        'if self.lines and self.lines[0][:3] != found[1]:',
         'if False:',
     ),
     (
@@ -528,7 +528,7 @@ MUTATIONS = [
     ),
     (
         'reply-limit', 'replies',
-        'if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:',
+        'if len(self.lines) > MAX_LINES or self._size > MAX_REPLY:',
         'if False:',
     ),
     (
@@ -948,7 +948,7 @@ MUTATIONS = [
     ),
     (
         'binary-goes-by-bdat', 'pipelining',
-        'alone = not riding and (chunking or envelope.binary)',
+        'alone = not riding and (chunking or mail.binary)',
         'alone = not riding and chunking',
     ),
     (
@@ -958,7 +958,7 @@ MUTATIONS = [
     ),
     (
         'binary-goes-alone', 'batch',
-        'return None if envelope.binary else Entry',
+        'return None if mail.binary else Entry',
         'return Entry',
     ),
     (
@@ -1008,8 +1008,8 @@ MUTATIONS = [
     ),
     (
         'strict-one-by-one', 'batch',
-        'several = entry.envelope.early and self._smtp',
-        'several = self._smtp',
+        'if self._in_flight == 1 or not entry.envelope.early:',
+        'if self._in_flight == 1:',
     ),
     (
         'kinds-fly-apart', 'batch',
