@@ -17,7 +17,7 @@ from typing import Any
 
 from machine import machine
 
-from speed import clients, network, report, works
+from speed import clients, network, profile, report, works
 from speed.clients import ClientFailed
 from speed.measure import Bench
 from speed.servers import CheckFailed
@@ -28,8 +28,11 @@ def main(plan: dict[str, Any]) -> int:
 
     Args:
         plan: what ``benchmarks/run`` found (``peers``, ``commit``, ``left_out``, ``isolated``,
-            ``smtp_source``), with ``effort``, ``only`` and ``json`` (a path or None).
+            ``smtp_source``), with ``effort``, ``only``, ``json`` (a path or None) and ``profile``
+            (a mode, or None).
     """
+    if plan["profile"]:
+        return profile.run(plan["profile"])
     start = time.monotonic()
     some = works.works(plan["effort"], plan["only"])
     left_out = dict(plan["left_out"])

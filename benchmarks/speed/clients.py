@@ -71,6 +71,17 @@ def known(plan: Mapping[str, Any]) -> dict[str, Client]:
     return found
 
 
+def profile(job: Mapping[str, Any]) -> Said:
+    """Let ours do a job under the profiler (speed_clients/profile_client.py)."""
+    command = [sys.executable, str(FOLDER / "profile_client.py")]
+    return _adapter(command, _environment({}), job)
+
+
+def some_core() -> int | None:
+    """Return a core that we may use; None where nobody says."""
+    return min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+
+
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
     """Run what is started meanwhile on one core; None: wherever the kernel likes."""

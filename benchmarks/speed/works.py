@@ -16,6 +16,7 @@ KEYS = (
     "sendmail", "send_message", "send_messages", "in_flight", "plain", "recipients",
     "large", "alert", "slow", "import",
 )  # fmt: skip
+PROFILED = {"sendmail": 200_000, "send_messages": 200_000, "alert": 8_000}  # mode -> messages
 IN_FLIGHT = 64
 MIB = 1 << 20
 

@@ -48,6 +48,11 @@ def send_file(smtp: rt.SMTP, job: Job, count: int) -> None:
             smtp.sendmail(SENDER, job["recipients"], file)
 
 
+MODES = {
+    **modes(connect),
+    "send_messages": send_messages,
+    "send_file": functools.partial(session, connect, send_file),
+}
+
 if __name__ == "__main__":
-    of_file = functools.partial(session, connect, send_file)
-    main({**modes(connect), "send_messages": send_messages, "send_file": of_file})
+    main(MODES)
