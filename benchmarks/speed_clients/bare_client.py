@@ -13,7 +13,8 @@ import functools
 import socket
 import ssl
 
-from adapter import NAME, PASSWORD, SENDER, USER, Job, Meter, main
+from adapter import NAME, SENDER, Job, main
+from blocking import modes, send, session
 
 
 class Session:
@@ -32,16 +33,17 @@ class Session:
                 self._sock, server_hostname=job["host"]
             )
             offers = self._extensions(hello)
-        self._prepare(job, chunking=b"CHUNKING" in offers)
+        self.chunking = b"CHUNKING" in offers
+        self._prepare(job)
 
-    def _prepare(self, job: Job, *, chunking: bool) -> None:
+    def _prepare(self, job: Job) -> None:
         """Make the octets of a message, once."""
         content = job["content"]
         lines = [f"MAIL FROM:<{SENDER}> SIZE={len(content)}"]
         lines += [f"RCPT TO:<{recipient}>" for recipient in job["recipients"]]
         self._replies = len(lines) + 1
         envelope = "".join(f"{line}\r\n" for line in lines).encode()
-        if chunking:
+        if self.chunking:
             self._flight = b"%sBDAT %d LAST\r\n%s" % (envelope, len(content), content)
             self._content = b""
         else:
@@ -63,31 +65,36 @@ class Session:
         self._sock.sendall(octets)
         self._read(replies)
 
-    def login(self) -> None:
+    def login(self, user: str, password: str) -> None:
         """Log in by PLAIN."""
-        secret = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode())
+        secret = base64.b64encode(f"\0{user}\0{password}".encode())
         self._say(b"AUTH PLAIN %s\r\n" % secret, 1)
 
-    def send(self, count: int) -> None:
-        """Send messages, each when the one before was answered."""
-        for _ in range(count):
-            self._say(self._flight, self._replies)
-            if self._content:
-                self._say(self._content, 1)
+    def sendmail(self, *_: object) -> None:
+        """Send the message, and wait for the answer."""
+        self._say(self._flight, self._replies)
+        if self._content:
+            self._say(self._content, 1)
 
     def send_all(self, count: int) -> None:
         """Send messages, the content of one with the envelope of the next."""
-        if not self._content:
-            return self.send(count)
         self._say(self._flight, self._replies)
         for _ in range(count - 1):
             self._say(self._content + self._flight, 1 + self._replies)
         self._say(self._content, 1)
 
-    def leave(self) -> None:
+    def quit(self) -> None:
         """Say QUIT, and do not wait."""
         self._sock.sendall(b"QUIT\r\n")
         self._sock.close()
+
+    def __enter__(self) -> Session:
+        """Do nothing."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave."""
+        self.quit()
 
 
 @functools.cache
@@ -96,33 +103,13 @@ def context(cafile: str) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=cafile)
 
 
-def session(job: Job) -> Meter:
-    """Measure messages over one connection."""
-    one = Session(job)
-    work = one.send_all if job["mode"] == "send_messages" else one.send
-    work(job["warm"])
-    with Meter() as meter:
-        work(job["n"])
-    one.leave()
-    return meter
-
-
-def alert(job: Job) -> Meter:
-    """Measure one message after another, each over a connection of its own."""
-
-    def send_one() -> None:
-        one = Session(job)
-        one.login()
-        one.send(1)
-        one.leave()
-
-    for _ in range(job["warm"]):
-        send_one()
-    with Meter() as meter:
-        for _ in range(job["n"]):
-            send_one()
-    return meter
+def send_messages(one: Session, job: Job, count: int) -> None:
+    """Send messages in as few flights as the server allows."""
+    if one.chunking:
+        send(one, job, count)
+    else:
+        one.send_all(count)
 
 
 if __name__ == "__main__":
-    main({"sendmail": session, "send_messages": session, "alert": alert})
+    main({**modes(Session), "send_messages": functools.partial(session, Session, send_messages)})
