@@ -165,6 +165,8 @@ def dotted(raw: bytes) -> bytes:
 
 def final(raw: bytes) -> bytes:
     """Return content as DATA sends it, with the dot that ends it."""
+    if raw.endswith(b"\r\n") and b"\r\n." not in raw and not raw.startswith(b"."):
+        return raw + b".\r\n"  # most mail
     return dotted(raw) + b".\r\n"
 
 

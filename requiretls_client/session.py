@@ -395,7 +395,7 @@ class SMTP(Connection):
             SMTPException: as smtplib; also for a file that changed meanwhile.
             OSError: of the file. Once content has left, these two close the session.
         """
-        from requiretls_client import sending
+        from requiretls_client.sending import prepare, send
 
         self._receipt = None
         if hasattr(msg, "read"):
@@ -403,11 +403,11 @@ class SMTP(Connection):
                 msg, from_addr, to_addrs, mail_options, rcpt_options,
                 require_tls=require_tls, tls_optional=tls_optional,
             )  # fmt: skip
-        mail = sending.prepare(
+        mail = prepare(
             self, from_addr, to_addrs, msg, mail_options, rcpt_options,
             require_tls=require_tls, tls_optional=tls_optional,
         )  # fmt: skip
-        return sending.send(self, mail)
+        return send(self, mail)
 
     use_pipelining = True  # where the server offers it; False goes step by step, as smtplib
     use_chunking = False  # True: ordinary content rides along with BDAT, see pipelining

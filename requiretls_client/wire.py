@@ -49,7 +49,7 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun", "command", "content", "left", "owed", "parser", "pid", "poller", "said",
+        "begun", "command", "content", "is_tls", "left", "owed", "parser", "pid", "poll", "said",
         "sock", "stuffed", "tail",
     )  # fmt: skip
 
@@ -65,19 +65,19 @@ class Pipe:
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.said = b""  # the text of the last reply
         self.begun = 0  # how often something began to leave, whether or not all of it did
-        self.poller: Any = None
+        self.is_tls = isinstance(sock, ssl.SSLSocket)
+        self.poll: Any = None
 
     def is_quiet(self) -> bool:
         """Tell whether nothing has arrived that was not taken; False where that cannot be told."""
         if self.parser.buffer or self.parser.lines:
             return False
         try:
-            if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-                return False
-            if self.poller is None:
-                self.poller = select.poll()
-                self.poller.register(self.sock.fileno(), select.POLLIN)
-            return not self.poller.poll(0)
+            if self.poll is None:
+                poller = select.poll()
+                poller.register(self.sock.fileno(), select.POLLIN)
+                self.poll = poller.poll
+            return not (self.is_tls and self.sock.pending()) and not self.poll(0)  # type: ignore[attr-defined]
         except (AttributeError, OSError, TypeError, ValueError):  # no poll(), or no real socket
             return False
 

@@ -203,6 +203,15 @@ def test_hosts_that_take_for_ever(net, message, monkeypatch):
     assert f"{SECOND} was not tried any more" in str(result.attempts[1].verdict.findings)
 
 
+@pytest.fixture
+def heard():
+    """Let ^C be heard: a shell starts what runs in the background so that it is not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_interrupt(net, message):
     """H12: ^C ends deliver() at once; what is under way elsewhere does not hold it."""
     gate = threading.Event()
