@@ -409,6 +409,34 @@ def test_interrupted_reading(serve, monkeypatch, nth):
     assert verbs(server).count("MAIL") <= 1
 
 
+def test_interrupted_reading_by_hand(serve, monkeypatch):
+    """M11: nor does a session go on whose own command was interrupted before its reply."""
+    server = serve()
+    smtp = connect(server)
+
+    def interrupted(pipe, most, limit, timeout):
+        raise Alarm
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rt.SMTP, "_wait", staticmethod(interrupted))
+        with pytest.raises(Alarm):
+            smtp.noop()
+    assert disconnected(smtp)
+
+
+def test_answer_to_content_sent_by_hand(serve):
+    """SMTP-19: data() by itself says so too when nobody knows whether the message was taken."""
+    server = serve(script={".": close})
+    smtp = connect(server)
+    smtp.ehlo()
+    smtp.mail("a@b.c")
+    smtp.rcpt("d@e.f")
+    with pytest.raises(rt.DeliveryUnknown) as caught:
+        smtp.data(RAW)
+    assert caught.value.recipients == ("d@e.f",)
+    assert disconnected(smtp)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_forked_child(serve):
     """M09: a child process sends nothing on the parent's session, which goes on unharmed."""
