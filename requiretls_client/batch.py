@@ -86,18 +86,21 @@ class Batch:
             self._land()
         return [self._outcomes[number] for number in range(len(self._outcomes))]
 
-    def _record(
+    def _note(
         self,
         number: int,
         error: Exception | None = None,
         refused: dict[str, Reply] | None = None,
         receipt: Verdict | None = None,
     ) -> None:
-        """Note an outcome, and tell those that are known up to there."""
+        """Note an outcome; :meth:`_tell` is still to be called."""
         state = "delivered" if error is None else state_after(error)
         if error is None:
             self._smtp._note_delivered(receipt)
         self._outcomes[number] = MessageOutcome(number, state, refused or {}, error, receipt)
+
+    def _tell(self) -> None:
+        """Tell the outcomes that are known without a gap, each once; the callback may raise."""
         while self._told in self._outcomes:
             outcome = self._outcomes[self._told]
             self._told += 1
@@ -113,16 +116,17 @@ class Batch:
             from_addr, to_addrs, msg = item if isinstance(item, tuple) else (None, None, item)
             entry = self._entry(number, from_addr, to_addrs, msg)
         except Exception as error:
-            self._record(number, error)
+            self._note(number, error)
+            self._tell()
             return
         if entry is None:
             self._land()
             try:
                 refused = self._alone(from_addr, to_addrs, msg)
+                self._note(number, None, refused, self._smtp.last_verdict)
             except Exception as error:
-                self._record(number, error)
-                return
-            self._record(number, None, refused, self._smtp.last_verdict)
+                self._note(number, error)
+            self._tell()
             return
         if self._window and not self._fits(entry):
             self._fly()
@@ -211,16 +215,18 @@ class Batch:
         if self._due is not None:
             self._fly()
             self._come_down()
+        self._tell()
 
     def _fly(self) -> None:
         """Send the content that is due with the messages that wait.
 
         The replies are taken in when the next flight is ready: meanwhile the server works.
         """
-        window, self._window = self._window, []
-        self._commands = self._octets = 0
+        window = self._window
         groups = _groups(window)
-        self._come_down()
+        self._come_down()  # which tells the caller: what he raises must not lose the window
+        self._window = []
+        self._commands = self._octets = 0
         smtp, due, self._due = self._smtp, self._due, None
         lost: Exception | None = None
         pipe = smtp._current_pipe()
@@ -229,7 +235,8 @@ class Batch:
             if window:
                 first = window[0].mail
                 smtp._message_requires, smtp._field_is_in = first.required, first.optional
-            smtp._send_flight(due.final if due else b"", groups)
+            content = (due.final or lines.final(due.mail.in_memory)) if due else b""
+            smtp._send_flight(content, groups)
         except (OSError, ValueError) as error:
             lost = error
         finally:
@@ -245,7 +252,8 @@ class Batch:
             self._due = flight.settle()
             self._grouped = self._grouped and self._smtp.sock is not None
             for known in flight.known:
-                self._record(*known)
+                self._note(*known)
+            self._tell()
 
 
 def _groups(window: list[Entry]) -> list[Group]:
@@ -257,5 +265,6 @@ def _groups(window: list[Entry]) -> list[Group]:
             groups.append(([*commands, pipelining.bdat(entry.mail)], entry.mail.in_memory))
         else:
             groups.append(([*commands, pipelining.DATA], b""))
-            entry.final = lines.final(entry.mail.in_memory)
+            if len(entry.mail.content) <= lines.BLOCK:  # a long one is not held twice
+                entry.final = lines.final(entry.mail.in_memory)
     return groups

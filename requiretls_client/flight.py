@@ -32,7 +32,7 @@ class Entry:
         envelope: it, ready for the wire.
         receipt: the verdict that it leaves under; None once it was refused.
         refused: recipients that the server does not take it for.
-        final: its content as DATA sends it, with the dot that ends it; of the last in a flight.
+        final: its content as DATA sends it, with the dot that ends it, where that was made ready.
     """
 
     number: int

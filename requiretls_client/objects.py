@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ANY_EOL = re.compile(r"\r\n|\r|\n")
+_MAY_SAY_SIGNED = re.compile(r"signed|=\?")  # or in an encoded word
 _ADDRESS_FIELDS = ("From", "Sender", "Reply-To", "To", "Cc", "Resent-From", "Resent-To")
 
 
@@ -196,7 +197,7 @@ def is_signed(message: Message) -> bool:
     return "DKIM-Signature" in message or any(
         part.get_content_type() == "multipart/signed"
         for part in message.walk()
-        if "signed" in _raw_value(part, "content-type")  # parsing costs more than writing
+        if _MAY_SAY_SIGNED.search(_raw_value(part, "content-type"))  # parsing it is dear
     )
 
 

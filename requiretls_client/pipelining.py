@@ -113,6 +113,8 @@ def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Re
     alone = not riding and (chunking or mail.binary)  # BDAT, behind the answers
     final = b""
     replies: list[Reply] = []
+    pipe = smtp._current_pipe()
+    begun = pipe.begun if pipe else 0
     try:
         for number, group in enumerate(groups, 1):
             if number == len(groups) and not alone:
@@ -124,7 +126,8 @@ def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Re
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
     except smtplib.SMTPServerDisconnected as error:
-        if riding and not (replies and replies[0][0] >= 400):
+        left = pipe is not None and pipe.begun != begun
+        if riding and left and not (replies and replies[0][0] >= 400):
             raise unknown(mail, f"the answer did not come: {error}") from error
         raise
     judged = judge(mail, replies, riding=riding, alone=alone)

@@ -67,6 +67,7 @@ def in_turn(method: Method) -> Method:
             except Exception:
                 raise
             except BaseException:
+                self._message_requires, self._field_is_in = None, False  # of this message alone
                 self.close()
                 raise
 

@@ -86,16 +86,9 @@ class StartTLS(Wire):
         """
         from requiretls_client.replies import texts
 
-        name = name or self.local_hostname
-        syntax.check_ehlo_name(name)
+        syntax.check_ehlo_name(name or self.local_hostname)
         self._seen.ehlo = None
-        self.esmtp_features = {}
-        self.putcmd(self.ehlo_msg, name)
-        code, reply = self.getreply()
-        self.ehlo_resp = reply
-        if code == 250:
-            self.does_esmtp = True
-            self.esmtp_features = syntax.ehlo_features(reply)
+        code, reply = super().ehlo(name)
         pipe = self._current_pipe()
         if pipe is not None:
             # As it came: smtplib strips the blanks that tell a keyword from something like it.

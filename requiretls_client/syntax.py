@@ -45,7 +45,6 @@ _HOST = re.compile(rf"{_NAME}\.?")
 # RFC 5321 s4.1.2: esmtp-param. RFC 6533 puts UTF-8 into values (ORCPT).
 _OPTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9\-]*(?:=[^\x00-\x20=\x7f]+)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_FEATURE = re.compile(r"\n([A-Za-z0-9][A-Za-z0-9\-]*+)([^\n]*+)")
 # The first word of a line that holds no control character, below the first line.
 _KEYWORD = re.compile(r"\n([^\x00-\x20\x7f-\x9f]++)(?: [^\x00-\x1f\x7f-\x9f]*+)?(?![^\n])")
 
@@ -58,7 +57,7 @@ GUARDED_VERBS = MAIL_VERBS | {"AUTH"}
 # RFC 8314 s5.2: below the required level only finding out what the server can, and STARTTLS.
 SETUP_VERBS = frozenset({"EHLO", "LHLO", "STARTTLS", "NOOP", "RSET", "QUIT"})
 
-_ONE_COMMAND = re.compile(r"([A-Za-z]+)([^\x00-\x1f\x7f]*)\r\n")
+_ONE_COMMAND = re.compile(r"([A-Za-z]++)([^\x00-\x1f\x7f]*+)\r\n")
 _COMMAND = re.compile(r"[ \t]*([A-Za-z]*)([^\r\n]*)[\r\n]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FROM = re.compile(r'[ \t]*FROM:[ \t]*<((?:"(?:[^"\\]|\\.)*"|[^"<>])*)>(.*)', re.IGNORECASE)
@@ -348,25 +347,6 @@ def ehlo_keywords(reply: bytes) -> frozenset[str]:
         reply: the text of the reply as smtplib returns it, lines joined with LF.
     """
     return frozenset(_KEYWORD.findall(reply.decode("latin-1").upper()))
-
-
-def ehlo_features(reply: bytes) -> dict[str, str]:
-    """Return the extensions of an EHLO reply and their parameters, as smtplib reads them.
-
-    Its reading is laxer than :func:`ehlo_keywords`: where a name ends, parameters begin. All that
-    is said about AUTH adds up, in the old form ``AUTH=PLAIN`` too.
-
-    Args:
-        reply: the text of the reply as smtplib returns it, lines joined with LF.
-    """
-    features: dict[str, str] = {}
-    for name, rest in _FEATURE.findall(reply.decode("latin-1")):
-        name, parameters = name.lower(), rest.strip()
-        if name == "auth":
-            added = rest[1:] if rest.startswith("=") else parameters
-            parameters = f"{features.get(name, '')} {added}"
-        features[name] = parameters
-    return features
 
 
 def commands(text: str | bytes | bytearray | memoryview) -> list[tuple[str, str]]:

@@ -143,7 +143,7 @@ MUTATIONS = [
     ),
     (
         'hidden-behind-one-command', 'syntax',
-        '([A-Za-z]+)([^\\x00-\\x1f\\x7f]*)',
+        '([A-Za-z]++)([^\\x00-\\x1f\\x7f]*+)',
         '([A-Za-z]+)(.*)',
     ),
     (
@@ -250,6 +250,11 @@ MUTATIONS = [
         'groups-are-bounded', 'pipelining',
         '_groups(envelope.commands, GROUP if in_groups else 1)',
         '_groups(envelope.commands, 10 ** 6 if in_groups else 1)',
+    ),
+    (
+        'unknown-only-where-it-left', 'pipelining',
+        'if riding and left and not',
+        'if riding and not',
     ),
     (
         'own-steps-of-a-subclass', 'pipelining',
@@ -470,6 +475,11 @@ MUTATIONS = [
         'turns', 'session',
         'with self._turn:\n            try:\n                return method',
         'if True:\n            try:\n                return method',
+    ),
+    (
+        'strict-again-after-an-interrupt', 'session',
+        'self._message_requires, self._field_is_in = None, False  #',
+        'pass  #',
     ),
     (
         'quit-behind-a-message', 'session',
@@ -888,8 +898,8 @@ MUTATIONS = [
     ),
     (
         'interrupted-message', 'session',
-        '            except BaseException:\n                self.close()\n',
-        '            except BaseException:\n',
+        '# of this message alone\n                self.close()\n',
+        '# of this message alone\n',
     ),
     (
         'unanswered-own-data', 'session',
@@ -1103,7 +1113,7 @@ SUITES = [
     "test_choke_point", "test_reuse", "test_tls_required", "test_login", "test_lmtp",
     "test_bad_input", "test_tls", "test_replies", "test_wire",
     "test_pipelining", "test_streaming", "test_binarymime", "test_batch", "test_pool",
-    "test_objects",
+    "test_objects", "test_interrupts",
 ]  # fmt: skip
 # Of what is about domains; the suites above run for these too, behind them.
 DOMAINS = [

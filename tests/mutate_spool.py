@@ -245,18 +245,23 @@ MUTATIONS = [
     ),
     (
         'password-once-a-run', 'cli/flush',
-        'one_attempt = Destinations(partial(transmit, config=config))',
-        'one_attempt = partial(transmit, config=config)',
+        'if work is attempt and self._is_suspended(entry):',
+        'if False:',
+    ),
+    (
+        'nothing-given-up-untried', 'cli/flush',
+        'if entry.progress.is_over(self._times, self._spool.clock()):',
+        'if False:',
     ),
     (
         'requirement-has-its-own-way', 'cli/destinations',
-        'frozenset(domains), job.require_tls,',
-        'frozenset(domains),',
+        'domain, job.require_tls, job.tls_optional,',
+        'domain, job.tls_optional,',
     ),
     (
         'suspended-only-without-a-session', 'cli/destinations',
-        ' and not any(each.verdict.allowed for each in result.attempts)',
-        '',
+        'in {("connect", _NO_ANSWER), ("server", _NO_ANSWER), ("login", _PASSWORD_REFUSED)}',
+        '!= ()',
     ),
     (
         'damage-stops-nobody', 'cli/flush',

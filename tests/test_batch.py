@@ -252,6 +252,34 @@ def test_callback_that_fails(session, pipelining):
     assert len(taken(server, smtp)) == len(told)
 
 
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+@pytest.mark.parametrize("in_flight", [1, 3])
+def test_callback_that_fails_once(session, in_flight, error):
+    """What was taken from the caller before that is sent, and told; nothing of it vanishes."""
+    server, smtp = session()
+    told, given = [], []
+
+    def shout(outcome):
+        told.append((outcome.number, outcome.state))
+        if outcome.number == 0:
+            raise error
+
+    def source():
+        for item in messages(9):
+            given.append(item)
+            yield item
+
+    with pytest.raises(error):
+        smtp.send_messages(source(), in_flight=in_flight, progress=shout)
+    smtp.close()
+    server.wait_idle()
+    if error is LookupError:
+        assert len(server.ledger) == len(given) < 9
+        assert told == [(number, "delivered") for number in range(len(given))]
+    else:  # ^C ends it at once
+        assert len(server.ledger) <= len(given)
+
+
 def test_message_objects(session):
     """Message objects go as send_message() sends them, each with the field that it has."""
     server, smtp = session()

@@ -24,7 +24,7 @@ from requiretls_client.cli.schedule import Schedule
 from requiretls_client.cli.spool import FAILED, QUEUE, Spool
 from requiretls_client.reports import Attempt, DeliveryReport
 from requiretls_client.testing import Server
-from requiretls_client.verdict import Verdict
+from requiretls_client.verdict import Finding, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT = ("PIPELINING", "SIZE 1000000", "8BITMIME")
@@ -88,7 +88,8 @@ def relay(place, serve) -> Server:
     return server
 
 
-NO_WAY = Verdict(False, True, False, (), "mx", "none")
+AWAY = Finding("connect", False, "away", "RFC 5321 s4.5.4.1", "later", "mx", "4.4.1")
+NO_WAY = Verdict(False, True, False, (AWAY,), "mx", "none")
 
 
 def unreached(job, **changes):
@@ -181,66 +182,76 @@ def test_password_is_refused_once_a_run(place, serve, capsys):
     assert verbs(server).count("AUTH") == 2
 
 
+def test_what_is_not_tried_is_no_attempt(place, serve, capsys, monkeypatch):
+    """It stays due and is not given up: what is over is tried, and only then."""
+    place.put(ago=7 * 86400.0)  # its days of trying are over only once it was tried on them
+    names = [place.put(), place.put("deferred", ago=400.0)]
+    assert place.run("flush") == 75
+    assert [line.partition(":")[0] for line in error_lines(capsys)[0]][1:] in (names, names[::-1])
+    server = serve(certificate=CA_AT_HAND.issue("localhost"))
+    place.account(server.port)
+    assert place.run("flush") == 75  # at once: their turn has not been put off
+    assert len(server.ledger) == 2
+
+
+def test_over_is_tried_first(place, serve, capsys):
+    """A message whose time is over gets its last attempt also behind one that met no server."""
+    spent = 'deadline = 0.0001\n'
+    place.account(1, spent)
+    names = {place.put("deferred", ago=86400.0) for _ in range(2)}
+    assert place.run("flush", "--all") == 69
+    _, lines = error_lines(capsys)
+    assert {line.partition(":")[0] for line in lines} == names
+    assert all("1 failed" in line and "4.4.1" in line for line in lines)
+
+
 ORDINARY = replace(JOB, require_tls=False)
 STRAIGHT = replace(JOB, account="")
 
 
 @pytest.mark.parametrize(
-    ("job", "same"),
+    ("first", "second", "waits"),
     [
-        (replace(JOB, recipients=("carol@example.com",), message=b"other"), True),
-        (replace(JOB, account="home"), False),
-        (ORDINARY, False),
-        (replace(ORDINARY, tls_optional=True), False),
-        (replace(JOB, sender=""), False),
-        (STRAIGHT, False),
+        (JOB, replace(JOB, recipients=("carol@example.com",), message=b"other"), True),
+        (JOB, ORDINARY, True),  # the account's server is the same
+        (JOB, replace(JOB, account="home"), False),
+        (JOB, STRAIGHT, False),
+        (STRAIGHT, replace(STRAIGHT, recipients=("carol@EXAMPLE.net",)), True),
+        (STRAIGHT, replace(STRAIGHT, recipients=("bob@b.example",)), False),
+        (STRAIGHT, replace(STRAIGHT, recipients=("x@b.example", *STRAIGHT.recipients)), False),
+        (STRAIGHT, replace(STRAIGHT, require_tls=False), False),  # other hosts may do for it
+        (STRAIGHT, replace(STRAIGHT, sender=""), False),
     ],
 )
-def test_what_is_tried_all_the_same(job, same):
-    """Another server, or a message that asks for something else, is not held up."""
-    tried = []
-    transmit = Destinations(lambda each: tried.append(each) or unreached(each))
-    transmit(JOB)
-    report = transmit(job)
-    assert tried == ([JOB] if same else [JOB, job])
-    assert [each.address for each in report.recipients] == list(job.recipients)
-    assert {each.state for each in report.recipients} == {"deferred"}
-    assert report.from_addr == job.sender
+def test_what_waits_for_the_next_run(first, second, waits):
+    """What goes where the first one met no server; not what goes elsewhere, or another way."""
+    destinations = Destinations(unreached)
+    assert destinations.why_not(first) == ""
+    assert destinations(first) == unreached(first)
+    assert destinations.why_not(second) == ("away" if waits else "")
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "same"),
-    [
-        ("bob@A.example", "carol@a.example", True),
-        ("bob@a.example", "bob@b.example", False),
-    ],
-)
-def test_domain_without_a_way(first, second, same):
-    """Straight to the mail hosts, what has no way there is a domain."""
-    tried = []
-    transmit = Destinations(lambda each: tried.append(each) or unreached(each))
-    for recipient in (first, second):
-        transmit(replace(STRAIGHT, recipients=(recipient,)))
-    assert len(tried) == (1 if same else 2)
+SAID = Finding("server", False, "421", "x", "x", "mx", "4.3.2")
+LOCKED = Finding("login", False, "454", "x", "x", "mx", "4.7.0")
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"state": "refused", "code": 550},  # of this message, or of what it asks for
-        {"remote": True},  # a server answered
         {"attempts": ()},  # nothing was tried: a matter of this machine or of the DNS
         {"attempts": (Attempt("mx", 0, None, replace(NO_WAY, allowed=True)),)},  # it was lost later
+        {"attempts": (Attempt("mx", 0, None, replace(NO_WAY, findings=(SAID,))),)},
+        {"attempts": (Attempt("mx", 0, None, replace(NO_WAY, findings=(LOCKED,))),)},
+        {"attempts": tuple(Attempt("mx", 0, None, each) for each in
+                           (NO_WAY, replace(NO_WAY, findings=(SAID,))))},
     ],
-    ids=["refused", "remote", "nothing-tried", "session"],
-)
+    ids=["nothing-tried", "session", "server-says-later", "login-later", "one-host-said-later"],
+)  # fmt: skip
 def test_what_says_nothing_about_the_way(changes):
-    """Only where servers were tried, and none led to a session, the next message is not tried."""
-    tried = []
-    transmit = Destinations(lambda each: tried.append(each) or unreached(each, **changes))
-    transmit(JOB)
-    transmit(JOB)
-    assert len(tried) == 2
+    """Only where no server answered, or the password was refused, the next message waits."""
+    destinations = Destinations(lambda job: unreached(job, **changes))
+    destinations(JOB)
+    assert destinations.why_not(JOB) == ""
 
 
 def test_oldest_first(place, relay):

@@ -57,6 +57,31 @@ class Interruption:
         return self.trace
 
 
+@pytest.mark.parametrize("way", ["sendmail", "send_messages"])
+def test_interrupted_exception_to_the_rule(serve, way):
+    """A strict session is strict again, wherever a message that it let off was interrupted."""
+    server = serve(extensions=OFFERS, tls_extensions=[*OFFERS, "REQUIRETLS"])
+    smtp = connect(server, require_tls=True)
+    at, ended = 1, False
+    while not ended:
+        if smtp.sock is None:
+            smtp.connect(server.host, server.port)
+        interruption = Interruption(at)
+        try:
+            with interruption:
+                if way == "sendmail":
+                    smtp.sendmail(*MESSAGE, require_tls=False)
+                else:
+                    smtp.send_messages([MESSAGE], require_tls=False)
+        except KeyboardInterrupt:
+            pass
+        assert smtp._requires, f"let off after line {at}, in {interruption.where}"
+        ended = interruption.left > 0
+        at += 1
+    smtp.close()
+    assert at > 100
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_interrupted_anywhere(serve, way):
     """Wherever a message is interrupted once something has left, the session is closed."""

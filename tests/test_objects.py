@@ -29,7 +29,7 @@ TYPES = [
     "message/rfc822", "message/delivery-status", "application/octet-stream", "image/x-text/plain",
     '"text/plain"', "text/plain\n; boundary=b", "text/multipart; boundary=b",
     "TeXt/X-Y; a=b; a*0=c", "multipart/ signed; boundary=b", "Multipart/SIGNED",
-    "multipart/(x)signed",
+    "multipart/(x)signed", "multipart/=?us-ascii?q?=73igned?=",
 ]  # fmt: skip
 LINES = [
     "hello", "", ".", "From here", "--b", "--b--", "gr\udcc3\udcbcn", "x" * 1200, "tab\t", " blank",

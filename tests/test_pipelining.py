@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import socket
 import threading
+import time
 
 import pytest
 from support import RAW, connect, nothing_sent, verbs
@@ -277,6 +278,21 @@ def test_lost_behind_the_message(client, stage, way, require_tls):
     if require_tls or way == "groups":
         assert caught.value.recipients == (TWO,)
         assert set(caught.value.refused) == {ONE}
+
+
+@pytest.mark.parametrize("way", ["groups", "chunks"])
+@pytest.mark.parametrize("said", ["250 ok\r\n421 idle", "250 ok\r\n250 more", "owed"])
+def test_nothing_has_left(client, way, said):
+    """SMTP-19: where the session turns out to be broken before it begins, nobody is unknown."""
+    server, smtp = client(way, script={"NOOP": "250 ok" if said == "owed" else said})
+    smtp.putcmd("NOOP")
+    if said != "owed":
+        smtp.getreply()
+        time.sleep(0.05)
+    with pytest.raises(rt.SMTPServerDisconnected) as caught:
+        smtp.sendmail(SENDER, ONE, RAW)
+    assert not isinstance(caught.value, rt.DeliveryUnknown)
+    assert nothing_sent(server)
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])

@@ -177,7 +177,7 @@ def settle(spool: Spool, entry: Entry) -> Entry | None:
 
 def _transmit(job: Job, transmit: Transmit) -> Iterator[list[RecipientResult]]:
     """Yield the results of each part of a job as they come."""
-    parts = _parts(job)
+    parts = parts_of(job)
     if len(parts) == 1:
         yield _results(job, transmit)
         return
@@ -189,7 +189,7 @@ def _transmit(job: Job, transmit: Transmit) -> Iterator[list[RecipientResult]]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _parts(job: Job) -> list[Job]:
+def parts_of(job: Job) -> list[Job]:
     """Return a job for each domain; one for all where an account's server takes the message."""
     if job.account:
         return [job]

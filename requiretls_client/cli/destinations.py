@@ -1,54 +1,62 @@
-"""Within one run over the spool: where there was no way to a server, nothing is tried there again.
+"""Within one run over the spool: where no server could be reached, the next message waits untried.
 
 A relay that is silent costs one time-out, not one for each message, and a password that was refused
-is not sent again for the next one, which a server may take for an attack. Postfix calls such a
-destination suspended. The next run tries it anew.
+is not sent again for each, which a server may take for an attack. Postfix calls such a destination
+suspended. The next run tries it anew; what a server only said, such as 421, suspends nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from requiretls_client.reports import DeliveryReport, RecipientResult
+from requiretls_client.cli.attempt import parts_of
 
 if TYPE_CHECKING:
     from requiretls_client.cli.attempt import Transmit
     from requiretls_client.cli.job import Job
+    from requiretls_client.reports import DeliveryReport, RecipientResult
 
-# Account, or else the domains; and what the message asks of the way there.
+# An account; or a domain, and what the message asks of the way to its hosts.
 Destination: TypeAlias = tuple[object, ...]
+
+_NO_ANSWER, _PASSWORD_REFUSED = "4.4.1", "4.7.8"
 
 
 class Destinations:
-    """Makes the attempts of one run. Called as ``transmit`` is, in several threads too."""
+    """Makes the attempts of one run, and knows where there was no way."""
 
     def __init__(self, transmit: Transmit) -> None:
         """Begin with none suspended."""
         self._transmit = transmit
-        self._suspended: dict[Destination, RecipientResult] = {}
+        self._suspended: dict[Destination, str] = {}
 
     def __call__(self, job: Job) -> DeliveryReport:
-        """Try to send a job, unless it would go where this run has found no way."""
-        there = _destination(job)
-        result = self._suspended.get(there)
-        if result is not None:
-            text = f"not tried, since an earlier message of this run met this: {result.text}"
-            same = replace(result, text=text)
-            results = tuple(replace(same, address=each) for each in job.recipients)
-            return DeliveryReport(job.sender, job.require_tls, results)
+        """Try to send a job, as ``transmit`` does, in several threads too; note what that shows."""
         report = self._transmit(job)
         if report.recipients and all(map(_no_way, report.recipients)):
-            self._suspended[there] = report.recipients[0]
+            self._suspended[_destination(job)] = report.recipients[0].text
         return report
+
+    def why_not(self, job: Job) -> str:
+        """Return why there is no use in trying a job now; "" where there may be."""
+        found = [self._suspended.get(_destination(part), "") for part in parts_of(job)]
+        return found[0] if all(found) else ""
 
 
 def _destination(job: Job) -> Destination:
-    domains = () if job.account else {each.rpartition("@")[2].lower() for each in job.recipients}
-    return job.account, frozenset(domains), job.require_tls, job.tls_optional, not job.sender
+    """Return where a job goes whose recipients are all of one domain, or go through an account."""
+    if job.account:
+        return (job.account,)
+    domain = job.recipients[0].rpartition("@")[2].lower()
+    return "", domain, job.require_tls, job.tls_optional, not job.sender
 
 
 def _no_way(result: RecipientResult) -> bool:
-    """Tell whether servers were tried, and none led to a session that may carry the message."""
-    tried = bool(result.attempts) and not any(each.verdict.allowed for each in result.attempts)
-    return tried and result.state == "deferred" and not result.remote
+    """Tell whether every attempt ended before a server said anything about a message."""
+    failed = [attempt.verdict.failed for attempt in result.attempts]
+    return bool(failed) and all(
+        each is not None
+        and (each.step, each.status)
+        in {("connect", _NO_ANSWER), ("server", _NO_ANSWER), ("login", _PASSWORD_REFUSED)}
+        for each in failed
+    )

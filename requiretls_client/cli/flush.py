@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from requiretls_client.cli import queue_text
 from requiretls_client.cli.attempt import Outcome, Transmit, attempt, resume
@@ -15,14 +17,18 @@ from requiretls_client.cli.schedule import DAY, Schedule
 from requiretls_client.cli.spool import QUEUE, Spool, open_spool
 from requiretls_client.cli.spool_files import SpoolError
 
+if TYPE_CHECKING:
+    from requiretls_client.cli.entry import Entry
+
 NOTHING_WAITS, FAILED, TROUBLE, WAITS, CONFIG = 0, 69, 74, 75, 78
 STATUS = """\
 What was sent leaves the spool. What cannot be sent now is tried again after 5 minutes, then after
 10, 20 and so on up to 4 hours, for 5 days of trying ([spool] deadline in the configuration). Where
-a server cannot be reached, or refuses the password, it is not tried again in the same run. What is
-refused for good, or was tried for so long, is kept with its reason: see requiretls queue
---failed; its sender gets a report (RFC 3464), and one about a message with REQUIRETLS holds
-nothing of its text and asks for REQUIRETLS too (RFC 8689 s5). No report is sent about a delay.
+a server does not answer, or refuses the password, the other messages for it wait for the next run,
+and that counts for none of them as an attempt. What is refused for good, or was tried for so long,
+is kept with its reason: see requiretls queue --failed; its sender gets a report (RFC 3464), and one
+about a message with REQUIRETLS holds nothing of its text and asks for REQUIRETLS too (RFC 8689 s5).
+No report is sent about a delay.
 
 exit status, the first that applies:
   78  the configuration is wrong
@@ -55,8 +61,7 @@ def run(options: argparse.Namespace) -> int:
     times = Schedule(deadline=config.spool_deadline * DAY)
     try:
         with open_spool(config.spool_folder) as spool:
-            one_attempt = Destinations(partial(transmit, config=config))
-            flush = Flush(spool, one_attempt, times, quiet=options.quiet)
+            flush = Flush(spool, partial(transmit, config=config), times, quiet=options.quiet)
             return flush.run(everything=options.all)
     except SpoolError as error:
         say(f"requiretls flush: {error}", sys.stderr)
@@ -78,7 +83,7 @@ class Flush:
             quiet: say nothing of what was sent or waits.
         """
         self._spool = spool
-        self._transmit = transmit
+        self._destinations = Destinations(transmit)
         self._times = times
         self._quiet = quiet
         self._failed = self._trouble = False
@@ -113,10 +118,26 @@ class Flush:
             with entry:
                 due = entry.progress.is_due(self._times, name, self._spool.clock())
                 work = attempt if entry.progress.waiting and (due or everything) else resume
-                self._tell(work(self._spool, entry, self._transmit, self._times))
+                if work is attempt and self._is_suspended(entry):
+                    return
+                self._tell(work(self._spool, entry, self._destinations, self._times))
         except (DamagedError, SpoolError) as error:
             self._trouble = True
             self._warn(f"{name}: {queue_text.shown(error)}")
+
+    def _is_suspended(self, entry: Entry) -> bool:
+        """Tell whether a message waits untried, which is no attempt: it stays due, as it is.
+
+        One whose time is over is tried all the same: nothing is given up untried.
+        """
+        if entry.progress.is_over(self._times, self._spool.clock()):
+            return False
+        waiting = tuple(each.address for each in entry.progress.waiting)
+        why = self._destinations.why_not(replace(entry.job(), recipients=waiting))
+        if why and not self._quiet:
+            line = f"{entry.id}: not tried, since an earlier message of this run met this: {why}"
+            say(queue_text.shown(line), sys.stdout)
+        return bool(why)
 
     def _tell(self, outcome: Outcome | None) -> None:
         """Say what became of a message, and of the report about it."""
