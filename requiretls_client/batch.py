@@ -82,8 +82,10 @@ class Batch:
         try:
             for number, item in enumerate(messages):
                 self._add(number, item)
-        finally:  # also when the caller's own iterator fails: what has begun is ended
+                self._tell()
+        finally:  # also when the caller's own code fails: what has begun is ended
             self._land()
+            self._tell()
         return [self._outcomes[number] for number in range(len(self._outcomes))]
 
     def _note(
@@ -93,31 +95,36 @@ class Batch:
         refused: dict[str, Reply] | None = None,
         receipt: Verdict | None = None,
     ) -> None:
-        """Note an outcome; :meth:`_tell` is still to be called."""
+        """Note an outcome; it is told between two steps, so that the callback stops none."""
         state = "delivered" if error is None else state_after(error)
         if error is None:
             self._smtp._note_delivered(receipt)
         self._outcomes[number] = MessageOutcome(number, state, refused or {}, error, receipt)
 
     def _tell(self) -> None:
-        """Tell the outcomes that are known without a gap, each once; the callback may raise."""
+        """Tell the outcomes that are known without a gap; at the end raise what that raised."""
+        failure: Exception | None = None
         while self._told in self._outcomes:
             outcome = self._outcomes[self._told]
             self._told += 1
-            if self._progress is not None:
-                self._progress(outcome)
+            try:
+                if self._progress is not None:
+                    self._progress(outcome)
+            except Exception as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     # -- one message more ----------------------------------------------------------------------
 
     def _add(self, number: int, item: Any) -> None:
         """Put a message into the next flight, or send it by itself."""
-        # The email package, or the caller's file, raises what it likes; his callback comes through.
+        # The email package, or the caller's file, raises what it likes.
         try:
             from_addr, to_addrs, msg = item if isinstance(item, tuple) else (None, None, item)
             entry = self._entry(number, from_addr, to_addrs, msg)
         except Exception as error:
             self._note(number, error)
-            self._tell()
             return
         if entry is None:
             self._land()
@@ -126,7 +133,6 @@ class Batch:
                 self._note(number, None, refused, self._smtp.last_verdict)
             except Exception as error:
                 self._note(number, error)
-            self._tell()
             return
         if self._window and not self._fits(entry):
             self._fly()
@@ -197,12 +203,9 @@ class Batch:
 
     def _fits(self, entry: Entry) -> bool:
         """Tell whether a message may leave in the same flight as those before it."""
-        mail, first = entry.mail, self._window[0].mail
         return (
-            mail.required == first.required
-            and mail.optional == first.optional
-            and self._commands + len(entry.envelope.commands) + 2 <= pipelining.GROUP
-            and self._octets + len(mail.content) <= OCTETS
+            self._commands + len(entry.envelope.commands) + 2 <= pipelining.GROUP
+            and self._octets + len(entry.mail.content) <= OCTETS
         )
 
     # -- a flight ------------------------------------------------------------------------------
@@ -215,7 +218,6 @@ class Batch:
         if self._due is not None:
             self._fly()
             self._come_down()
-        self._tell()
 
     def _fly(self) -> None:
         """Send the content that is due with the messages that wait.
@@ -224,7 +226,7 @@ class Batch:
         """
         window = self._window
         groups = _groups(window)
-        self._come_down()  # which tells the caller: what he raises must not lose the window
+        self._come_down()
         self._window = []
         self._commands = self._octets = 0
         smtp, due, self._due = self._smtp, self._due, None
@@ -233,7 +235,7 @@ class Batch:
         begun, before = pipe.begun if pipe else 0, smtp._message_requires
         try:
             if window:
-                first = window[0].mail
+                first = window[0].mail  # whose wish is that of the whole call
                 smtp._message_requires, smtp._field_is_in = first.required, first.optional
             content = (due.final or lines.final(due.mail.in_memory)) if due else b""
             smtp._send_flight(content, groups)
@@ -253,7 +255,6 @@ class Batch:
             self._grouped = self._grouped and self._smtp.sock is not None
             for known in flight.known:
                 self._note(*known)
-            self._tell()
 
 
 def _groups(window: list[Entry]) -> list[Group]:

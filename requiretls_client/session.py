@@ -517,7 +517,8 @@ class SMTP(Connection):
                 know to take MAIL behind BDAT: RFC 3030 does not say so outright. Where the
                 connection breaks, the whole flight may be ``unknown``.
             progress: called with each outcome, in order, as soon as it is known. Neither it nor
-                the iterable may use this session meanwhile: another message is under way.
+                the iterable may use this session meanwhile: another message is under way. What
+                either raises comes out once all that has begun is sent and told.
 
         Returns:
             An outcome for each message, in their order.

@@ -1022,11 +1022,6 @@ MUTATIONS = [
         'if self._in_flight == 1:',
     ),
     (
-        'kinds-fly-apart', 'batch',
-        'mail.required == first.required',
-        'True',
-    ),
-    (
         'verdict-before-the-flight', 'batch',
         'if not verdict.allowed or',
         'if',

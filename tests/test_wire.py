@@ -362,6 +362,23 @@ def test_timeout_stays_what_it_was(serve):
     assert server.ledger[0].content.count(b"line\r\n") == 50_000
 
 
+def test_another_process_reads_nothing(serve, monkeypatch):
+    """M09: what a forked child finds out about the parent's session, it does not take from it."""
+    connections = []
+    server = serve(script={"NOOP": lambda connection: connections.append(connection) or "250 ok"})
+    smtp = connect(server)
+    smtp.noop()
+    connections[0].reply("421 idle")
+    time.sleep(0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 1)
+        assert not smtp._stands()
+        assert smtp._pipe.parser.idle
+    assert not smtp._stands()
+    assert not smtp._pipe.parser.idle
+    smtp.close()
+
+
 # -- interruptions ---------------------------------------------------------------------------------
 
 
