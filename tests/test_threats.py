@@ -52,7 +52,7 @@ def test_watch_sees_a_message_in_clear(serve, monkeypatch, watch, whose):
     assert not server.ledger[0].tls
     said = b"".join(watch.leaks())
     watch.strict.clear()  # seen, and meant
-    assert b"FROM:<a@b.c>" in said
+    assert b":<a@b.c>" in said
     assert b"canary-subject" in said
 
 
