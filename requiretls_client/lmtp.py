@@ -73,7 +73,9 @@ class LMTP(SMTP, StockLMTP):
                 replies.append(self.getreply())
         except smtplib.SMTPServerDisconnected as error:
             why = error
-        outcomes = dict(zip(accepted, replies, strict=False))
+        # A server that falls silent perhaps counts fewer recipients, and whose answer is whose?
+        silent = why is not None and isinstance(why.__cause__, TimeoutError)
+        outcomes = {} if silent else dict(zip(accepted, replies, strict=False))
         refused = {who: reply for who, reply in outcomes.items() if reply[0] >= 400}
         taken = tuple(who for who, reply in outcomes.items() if reply[0] == 250)
         self._refused.update(refused)

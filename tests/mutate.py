@@ -492,6 +492,11 @@ MUTATIONS = [
         '\n    return',
     ),
     (
+        'silence-doubts-lmtp-answers', 'lmtp',
+        'outcomes = {} if silent else dict(',
+        'outcomes = dict(',
+    ),
+    (
         'early-replies', 'wire',
         'if silent and not pipe.is_quiet():',
         'if False:',

@@ -8,6 +8,7 @@ import pytest
 from support import RAW, connect
 
 import requiretls_client as rt
+from requiretls_client.testing import close, stall
 
 
 def test_lmtp_reports_each_recipient(serve):
@@ -98,6 +99,21 @@ def test_lmtp_answer_that_is_neither(serve, reply):
     assert caught.value.recipients == ("two@x.y",)
     assert caught.value.accepted == ("three@x.y",)
     assert set(caught.value.refused) == {"one@x.y"}
+    assert smtp.sock is None
+
+
+@pytest.mark.parametrize(("end", "in_step"), [(close, True), (stall, False)])
+def test_lmtp_answer_that_is_missing(serve, end, in_step):
+    """RFC 2033 s4.2: answers count by their number, unless the server may count otherwise."""
+    server = serve(lmtp=True, script={".": ["250 2.0.0 ok", "550 5.7.1 no", end]})
+    smtp = connect(server, rt.LMTP)
+    smtp.sock.settimeout(0.4)
+    with pytest.raises(rt.DeliveryUnknown) as caught:
+        smtp.sendmail("a@b.c", ["one@x.y", "two@x.y", "three@x.y"], RAW)
+    unknown = ("three@x.y",) if in_step else ("one@x.y", "two@x.y", "three@x.y")
+    assert caught.value.recipients == unknown
+    assert caught.value.accepted == (("one@x.y",) if in_step else ())
+    assert set(caught.value.refused) == ({"two@x.y"} if in_step else set())
     assert smtp.sock is None
 
 
