@@ -266,6 +266,5 @@ def _groups(window: list[Entry]) -> list[Group]:
             groups.append(([*commands, pipelining.bdat(entry.mail)], entry.mail.in_memory))
         else:
             groups.append(([*commands, pipelining.DATA], b""))
-            if len(entry.mail.content) <= lines.BLOCK:  # a long one is not held twice
-                entry.final = lines.final(entry.mail.in_memory)
+            entry.final = pipelining.ready(entry.mail)  # a long one is not held twice
     return groups

@@ -123,7 +123,7 @@ def _check_header(begin: bytes) -> None:
     end = _header_end(begin)
     if begin.find(b"\0", 0, end) >= 0:
         raise ValueError("the header of the message holds NUL")
-    if not begin.isascii() and has_8bit_header(begin):
+    if has_8bit_header(begin):
         try:
             begin[:end].decode()
         except UnicodeDecodeError:

@@ -29,7 +29,7 @@ class Entry:
     Attributes:
         number: its place among all, from 0.
         mail: the message itself.
-        envelope: it, ready for the wire.
+        envelope: what is said about it.
         receipt: the verdict that it leaves under; None once it was refused.
         refused: recipients that the server does not take it for.
         final: its content as DATA sends it, with the dot that ends it, where that was made ready.

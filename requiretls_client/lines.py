@@ -148,10 +148,8 @@ class Scan:
 # -- dots --------------------------------------------------------------------------------------
 
 
-def dotted(raw: bytes) -> bytes:
-    """Return content as DATA sends it: dots stuffed, ended by CRLF, without the final dot.
-
-    RFC 5321 s4.5.2. Content without a dot at the begin of a line is returned as it is.
+def final(raw: bytes) -> bytes:
+    """Return content as DATA sends it: dots stuffed, and the dot that ends it (RFC 5321 s4.5.2).
 
     Args:
         raw: content with CRLF.
@@ -160,14 +158,7 @@ def dotted(raw: bytes) -> bytes:
         raw = b"." + raw
     if b"\r\n." in raw:
         raw = raw.replace(b"\r\n.", b"\r\n..")
-    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
-
-
-def final(raw: bytes) -> bytes:
-    """Return content as DATA sends it, with the dot that ends it."""
-    if raw.endswith(b"\r\n") and b"\r\n." not in raw and not raw.startswith(b"."):
-        return raw + b".\r\n"  # most mail
-    return dotted(raw) + b".\r\n"
+    return raw + (b".\r\n" if raw.endswith(b"\r\n") else b"\r\n.\r\n")
 
 
 def stuffed(blocks: Iterable[bytes]) -> Iterator[bytes]:

@@ -28,7 +28,7 @@ from requiretls_client import lines, syntax
 from requiretls_client.connection import Connection
 from requiretls_client.errors import DeliveryUnknown, ReplyError
 from requiretls_client.session import SMTP
-from requiretls_client.wire import BLOCK, Wire
+from requiretls_client.wire import Wire
 
 if TYPE_CHECKING:
     from requiretls_client.sending import Mail
@@ -45,15 +45,13 @@ DATA: Command = ("DATA", "")
 
 @dataclass(slots=True)
 class Envelope:
-    """A message to send, ready for the wire.
+    """What is said about a message before its content.
 
     Attributes:
-        mail: the message.
         commands: MAIL, and an RCPT for each recipient: verb, rest of the line.
         early: the content may leave before MAIL was answered.
     """
 
-    mail: Mail
     commands: list[Command]
     early: bool
 
@@ -89,15 +87,18 @@ def envelope(smtp: SMTP, mail: Mail, receipt: Verdict | None) -> Envelope:
     commands = [("MAIL", " ".join([f" FROM:<{sender}>", *options]))]
     parameters = " ".join(["", *mail.rcpt_options])
     commands += [("RCPT", f" TO:<{mailbox}>{parameters}") for mailbox in mailboxes]
-    return Envelope(mail, commands, receipt is None)
+    return Envelope(commands, receipt is None)
 
 
-def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Reply]:
+def transact(
+    smtp: SMTP, mail: Mail, envelope: Envelope, *, in_groups: bool
+) -> dict[str, Reply]:
     """Send one message; return the refused recipients, as ``sendmail()`` does.
 
     Args:
         smtp: the session.
-        envelope: the message.
+        mail: the message.
+        envelope: what is said about it.
         in_groups: the server takes groups of commands; else they go one by one.
 
     Raises:
@@ -106,7 +107,6 @@ def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Re
         DeliveryUnknown: the content has left, and no answer says yes or no.
         SMTPServerDisconnected: the connection ended before that.
     """
-    mail = envelope.mail
     groups = _groups(envelope.commands, GROUP if in_groups else 1)
     chunking = smtp.use_chunking and smtp.has_extn("chunking") and envelope.early
     riding = chunking and len(groups) == 1 and isinstance(mail.content, bytes)
@@ -120,8 +120,8 @@ def transact(smtp: SMTP, envelope: Envelope, *, in_groups: bool) -> dict[str, Re
             if number == len(groups) and not alone:
                 group = [*group, bdat(mail) if riding else DATA]
             smtp._send_flight(b"", [(group, mail.in_memory if riding else b"")])
-            if group[-1] is DATA and isinstance(mail.content, bytes) and len(mail.content) <= BLOCK:
-                final = lines.final(mail.content)  # while the server is at work
+            if group[-1] is DATA:
+                final = ready(mail)  # while the server is at work
             smtp._read_group(len(group), replies)
             if replies[0][0] != 250 or replies[-1][0] == 421:
                 break  # the other groups would only be refused
@@ -145,6 +145,13 @@ def _groups(commands: list[Command], size: int) -> list[list[Command]]:
     if len(commands) <= size:
         return [commands]
     return [commands[at : at + size] for at in range(0, len(commands), size)]
+
+
+def ready(mail: Mail) -> bytes:
+    """Return a short message as DATA sends it; b"" for one that is made so block by block."""
+    content = mail.content
+    short = isinstance(content, bytes) and len(content) <= lines.BLOCK
+    return lines.final(mail.in_memory) if short else b""
 
 
 def bdat(mail: Mail) -> Command:
@@ -258,7 +265,7 @@ def _send_content(smtp: SMTP, mail: Mail, final: bytes, *, alone: bool) -> Reply
     Args:
         smtp: the session.
         mail: the message.
-        final: the content as DATA sends it; b"" for a long one, which is made so block by block.
+        final: what :func:`ready` returned.
         alone: by BDAT.
     """
     pipe = smtp._current_pipe()

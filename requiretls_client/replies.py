@@ -39,7 +39,6 @@ class Parser:
 
     Attributes:
         buffer: what has arrived and belongs to no complete line yet, or to later replies.
-        lines: those of a reply whose end has not arrived.
         taken: the octets of the replies that were taken last, as they came.
     """
 
@@ -49,13 +48,13 @@ class Parser:
         """Start with nothing."""
         self.buffer = bytearray()
         self.taken = b""
-        self.lines: list[bytes] = []
+        self._lines: list[bytes] = []  # of a reply whose end has not arrived
         self._size = 0
 
     @property
     def waiting(self) -> bytes:
         """Everything that has arrived and was not taken."""
-        return b"".join(self.lines) + bytes(self.buffer)
+        return b"".join(self._lines) + bytes(self.buffer)
 
     def feed(self, data: bytes) -> None:
         """Add what has arrived."""
@@ -64,7 +63,7 @@ class Parser:
     @property
     def idle(self) -> bool:
         """Whether nothing has arrived that was not taken."""
-        return not (self.buffer or self.lines)
+        return not (self.buffer or self._lines)
 
     def take(self, most: int = 1) -> list[Reply]:
         """Return the next replies that have arrived whole; none while the first is incomplete.
@@ -84,7 +83,7 @@ class Parser:
         buffer = self.buffer
         if not buffer:
             return []
-        if not self.lines:
+        if not self._lines:
             if b"421 " not in buffer:
                 replies, size, end = [], 0, buffer.rfind(b"\r\n") + 2
                 for code, text in _SINGLE.findall(buffer, 0, end):
@@ -103,8 +102,8 @@ class Parser:
     def _whole(self, octets: bytes) -> list[Reply]:
         """Return the one reply that these are."""
         self.taken = octets
-        lines = [line[4:].strip(_BLANKS) for line in octets.split(b"\n")[:-1]]
-        return [(int(octets[:3]), b"\n".join(lines))]
+        text = b"\n".join([line.strip(_BLANKS) for line in texts(octets)])
+        return [(int(octets[:3]), text)]
 
     def _by_lines(self) -> list[Reply]:
         """Take line after line, of which each may be the one that is wrong."""
@@ -120,7 +119,7 @@ class Parser:
             line = bytes(self.buffer[:end])
             del self.buffer[:end]
             if self._add(line):
-                lines, self.lines, self._size = self.lines, [], 0
+                lines, self._lines, self._size = self._lines, [], 0
                 return self._whole(b"".join(lines))
 
     def _add(self, line: bytes) -> bool:
@@ -128,11 +127,11 @@ class Parser:
         found = _LINE.fullmatch(line.removesuffix(b"\n").removesuffix(b"\r"))
         if not found:
             raise Malformed("a reply line does not begin with a code of 200 to 599", line)
-        if self.lines and self.lines[0][:3] != found[1]:
+        if self._lines and self._lines[0][:3] != found[1]:
             raise Malformed("the lines of one reply have different codes", line)
-        self.lines.append(line)
+        self._lines.append(line)
         self._size += len(line)
-        if len(self.lines) > MAX_LINES or self._size > MAX_REPLY:
+        if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:
             raise Malformed(f"a reply is longer than {MAX_LINES} lines or {MAX_REPLY} octets", line)
         return found[2] != b"-"
 

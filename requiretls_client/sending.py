@@ -129,7 +129,7 @@ def send(smtp: SMTP, mail: Mail) -> dict[str, Reply]:
         in_groups = pipelining.offered(smtp)
         if (in_groups or mail.binary) and pipelining.applies(smtp):
             envelope = pipelining.envelope(smtp, mail, receipt)
-            refused = pipelining.transact(smtp, envelope, in_groups=in_groups)
+            refused = pipelining.transact(smtp, mail, envelope, in_groups=in_groups)
         else:
             refused = smtp._step_by_step(mail)
     finally:

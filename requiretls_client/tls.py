@@ -189,12 +189,12 @@ def _close_orphan(error: BaseException) -> None:
     CPython 3.11 and 3.12 leave it to the garbage collector, with a ResourceWarning, when the
     connection was reset just before; only the traceback still leads to it.
     """
-    trace = error.__traceback__
-    while trace is not None:
-        orphan = trace.tb_frame.f_locals.get("self")
+    import traceback  # which a handshake that succeeds has no use for
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        orphan = frame.f_locals.get("self")
         if isinstance(orphan, ssl.SSLSocket):
             orphan.close()
-        trace = trace.tb_next
 
 
 def _settings(context: ssl.SSLContext) -> tuple[bool, bool, bool]:

@@ -70,7 +70,7 @@ class Pipe:
 
     def is_quiet(self) -> bool:
         """Tell whether nothing has arrived that was not taken; False where that cannot be told."""
-        if self.parser.buffer or self.parser.lines:
+        if not self.parser.idle:
             return False
         try:
             if self.poll is None:
@@ -270,7 +270,7 @@ class Wire(smtplib.SMTP):
             data = sock.recv(_CHUNK)
             if not data:
                 raise ConnectionError("end of file")
-            parser.buffer += data
+            parser.feed(data)
             replies = parser.take(most)
             if replies:
                 if now != timeout:
@@ -294,6 +294,8 @@ class Wire(smtplib.SMTP):
 
     def _poll(self, pipe: Pipe) -> bool:
         """Take in what has arrived, without waiting; return whether the server has hung up."""
+        if pipe.is_quiet():
+            return False
         timeout = pipe.sock.gettimeout()
         try:
             pipe.sock.settimeout(0)
@@ -313,15 +315,14 @@ class Wire(smtplib.SMTP):
         pipe = self._current_pipe()
         if pipe is None or pipe.pid != os.getpid() or pipe.owed or pipe.content:
             return False
-        return pipe.is_quiet() or not (self._poll(pipe) or not pipe.parser.idle)
+        return not self._poll(pipe) and pipe.parser.idle
 
     def _has_unread_bytes(self) -> bool:
         """Tell whether bytes wait behind the reply just read (RFC 3207 s6)."""
         pipe = self._current_pipe()
         if pipe is None:
             return False
-        if not pipe.is_quiet():
-            self._poll(pipe)
+        self._poll(pipe)
         return not pipe.parser.idle
 
     def _refuse_owed_reply(self) -> None:

@@ -518,7 +518,7 @@ MUTATIONS = [
     ),
     (
         'one-code-in-a-reply', 'replies',
-        'if self.lines and self.lines[0][:3] != found[1]:',
+        'if self._lines and self._lines[0][:3] != found[1]:',
         'if False:',
     ),
     (
@@ -543,7 +543,7 @@ MUTATIONS = [
     ),
     (
         'reply-limit', 'replies',
-        'if len(self.lines) > MAX_LINES or self._size > MAX_REPLY:',
+        'if len(self._lines) > MAX_LINES or self._size > MAX_REPLY:',
         'if False:',
     ),
     (

@@ -255,8 +255,8 @@ MUTATIONS = [
     ),
     (
         'requirement-has-its-own-way', 'cli/destinations',
-        'domain, job.require_tls, job.tls_optional,',
-        'domain, job.tls_optional,',
+        'domain, head.require_tls, head.tls_optional,',
+        'domain, head.tls_optional,',
     ),
     (
         'suspended-only-without-a-session', 'cli/destinations',

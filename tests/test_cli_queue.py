@@ -226,9 +226,9 @@ STRAIGHT = replace(JOB, account="")
 def test_what_waits_for_the_next_run(first, second, waits):
     """What goes where the first one met no server; not what goes elsewhere, or another way."""
     destinations = Destinations(unreached)
-    assert destinations.why_not(first) == ""
+    assert destinations.why_not(first, first.recipients) == ""
     assert destinations(first) == unreached(first)
-    assert destinations.why_not(second) == ("away" if waits else "")
+    assert destinations.why_not(second, second.recipients) == ("away" if waits else "")
 
 
 SAID = Finding("server", False, "421", "x", "x", "mx", "4.3.2")
@@ -251,7 +251,7 @@ def test_what_says_nothing_about_the_way(changes):
     """Only where no server answered, or the password was refused, the next message waits."""
     destinations = Destinations(lambda job: unreached(job, **changes))
     destinations(JOB)
-    assert destinations.why_not(JOB) == ""
+    assert destinations.why_not(JOB, JOB.recipients) == ""
 
 
 def test_oldest_first(place, relay):

@@ -197,7 +197,7 @@ def facts_of(found):
     """Return what the rules ask of content, what it is, and what DATA makes of it."""
     if isinstance(found, bytes):
         ends = found.endswith(b"\r\n")
-        return len(found), found.isascii(), ends, found, lines.dotted(found) + b".\r\n"
+        return len(found), found.isascii(), ends, found, lines.final(found)
     whole, stuffed = found.whole(), b"".join(lines.stuffed(found.blocks()))
     return len(found), found.isascii(), found.ends_line, whole, stuffed
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from machine import machine
 
-from speed import clients, network, profile, report, works
+from speed import clients, network, report, works
 from speed.clients import ClientFailed
 from speed.measure import Bench
 from speed.servers import CheckFailed
@@ -32,7 +32,7 @@ def main(plan: dict[str, Any]) -> int:
             (a mode, or None).
     """
     if plan["profile"]:
-        return profile.run(plan["profile"])
+        return _profile(works.profiled(plan["profile"]))
     start = time.monotonic()
     some = works.works(plan["effort"], plan["only"])
     left_out = dict(plan["left_out"])
@@ -63,6 +63,18 @@ def main(plan: dict[str, Any]) -> int:
         Path(plan["json"]).write_text(json.dumps(data, indent=1) + "\n")
     goals = [report.reached(result, goal) for result in results for goal in result.work.goals]
     return int(judged and False in goals)
+
+
+def _profile(work: works.Work) -> int:
+    """Print where our CPU time goes; returns the exit status."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for column, found in Bench({}, Path(folder), _progress).profile(work):
+                print(*report.profile_lines(work.title, column, found), sep="\n", flush=True)
+    except (ClientFailed, CheckFailed, OSError) as error:
+        print(f"run: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _progress(title: str) -> None:

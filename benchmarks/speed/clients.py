@@ -77,11 +77,6 @@ def profile(job: Mapping[str, Any]) -> Said:
     return _adapter(command, _environment({}), job)
 
 
-def some_core() -> int | None:
-    """Return a core that we may use; None where nobody says."""
-    return min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-
-
 @contextmanager
 def on_core(core: int | None) -> Iterator[None]:
     """Run what is started meanwhile on one core; None: wherever the kernel likes."""

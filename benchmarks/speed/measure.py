@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +102,19 @@ class Bench:
                 for found in pool.map(self._behind_wire, wires, range(len(rtts))):
                     results += found
         return sorted(results, key=lambda result: works.index(result.work))
+
+    def profile(self, work: Work) -> Iterator[tuple[Column, clients.Said]]:
+        """Yield, for each column of a work, where its CPU time goes: see ``clients.profile``."""
+        content = self._content(work)
+        with servers.sinks(self._certificates, self._client_core) as there:
+            for column in work.columns:
+                server = there[column.server]
+                server.expect(content)
+                job = self._job(work, column, server, content)
+                with clients.on_core(self._client_core):
+                    said = clients.profile(job)
+                _check(server.collect(), job["n"] + job["warm"], job, column)
+                yield column, said
 
     def _behind_wire(self, works: Iterable[Work], number: int) -> list[Result]:
         works = list(works)

@@ -12,6 +12,7 @@ from speed.measure import Result
 from speed.works import ALL, SMTPLIB, Column, Goal
 
 _TITLE, _MEASURE, _CELL = 34, 7, 16
+_FUNCTIONS = 40  # of a profile
 _BUSY = 0.9  # share of the time from which on the sink may be what is measured
 _UNITS = {"memory": "MiB", "modules": "more"}
 
@@ -43,6 +44,17 @@ def lines(
     for result in results:
         if not result.work.shared and result.sink_busy > _BUSY:
             yield f"NOTE: {result.work.title}: the sink may be the limit, the ratios are more"
+
+
+def profile_lines(title: str, column: Column, found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the functions that take longest, what they call included (clients.profile)."""
+    yield f"{title}, {column.server}: {found['us']:.1f} us of CPU time for one message"
+    yield ""
+    yield f"{'without':>8}  {'with':>8}  what it calls, us"
+    rows = sorted(found["functions"].items(), key=lambda row: row[1], reverse=True)
+    for name, (alone, together) in rows[:_FUNCTIONS]:
+        yield f"{alone:8.2f}  {together:8.2f}  {name}"
+    yield ""
 
 
 def goal_lines(results: Sequence[Result]) -> Iterator[str]:

@@ -72,16 +72,6 @@ class Server:
         return answer
 
 
-def check_all_arrived(seen: Mapping[str, Any], job: Mapping[str, Any]) -> None:
-    """Hold what a sink has received against a job of ours.
-
-    Raises:
-        CheckFailed: not every message came, or not as it was.
-    """
-    if seen["intact"] != job["n"] + job["warm"]:
-        raise CheckFailed(f"{seen['intact']} of {job['n'] + job['warm']} messages came intact")
-
-
 @contextmanager
 def sinks(
     certificates: Certificates, core: int | None, host: str = LOOPBACK, namespace: str | None = None

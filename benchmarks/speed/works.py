@@ -16,7 +16,7 @@ KEYS = (
     "sendmail", "send_message", "send_messages", "in_flight", "plain", "recipients",
     "large", "alert", "slow", "import",
 )  # fmt: skip
-PROFILED = {"sendmail": 200_000, "send_messages": 200_000, "alert": 8_000}  # mode -> messages
+PROFILED = {"sendmail": 200_000, "send_messages": 200_000, "alert": 8_000}  # key -> messages
 IN_FLIGHT = 64
 MIB = 1 << 20
 
@@ -129,6 +129,12 @@ def works(effort: str, only: Sequence[str]) -> list[Work]:
         some += _slow(rtt, times, {"quick": 1, "usual": 2, "full": 3}[effort])
     some.append(_import({"quick": 3, "usual": 9, "full": 15}[effort]))
     return [each for each in some if not only or each.key in only]
+
+
+def profiled(key: str) -> Work:
+    """Return what ``--profile`` looks into: ours alone, client and server on one core."""
+    job = {"mode": key, "size": 1024, "n": PROFILED[key], "warm": 50}
+    return Work(key, f"{key}, 1 kB", OURS, job, shared=True)
 
 
 def _loopback(times: int, rounds: int) -> list[Work]:

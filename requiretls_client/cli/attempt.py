@@ -177,7 +177,7 @@ def settle(spool: Spool, entry: Entry) -> Entry | None:
 
 def _transmit(job: Job, transmit: Transmit) -> Iterator[list[RecipientResult]]:
     """Yield the results of each part of a job as they come."""
-    parts = parts_of(job)
+    parts = _parts(job)
     if len(parts) == 1:
         yield _results(job, transmit)
         return
@@ -189,17 +189,17 @@ def _transmit(job: Job, transmit: Transmit) -> Iterator[list[RecipientResult]]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def parts_of(job: Job) -> list[Job]:
+def _parts(job: Job) -> list[Job]:
     """Return a job for each domain; one for all where an account's server takes the message."""
     if job.account:
         return [job]
     domains: dict[str, list[str]] = {}
     for address in job.recipients:
-        domains.setdefault(_domain(address), []).append(address)
+        domains.setdefault(domain_of(address), []).append(address)
     return [replace(job, recipients=tuple(each)) for each in domains.values()]
 
 
-def _domain(address: str) -> str:
+def domain_of(address: str) -> str:
     """Return the one form of an address's domain; what has none is a part of its own."""
     try:
         return syntax.domain_of(address, "recipient")

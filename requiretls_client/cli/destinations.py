@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from requiretls_client.cli.attempt import parts_of
+from requiretls_client.cli.attempt import domain_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from requiretls_client.cli.attempt import Transmit
     from requiretls_client.cli.job import Job
+    from requiretls_client.cli.record import Head
     from requiretls_client.reports import DeliveryReport, RecipientResult
 
 # An account; or a domain, and what the message asks of the way to its hosts.
@@ -34,21 +37,21 @@ class Destinations:
         """Try to send a job, as ``transmit`` does, in several threads too; note what that shows."""
         report = self._transmit(job)
         if report.recipients and all(map(_no_way, report.recipients)):
-            self._suspended[_destination(job)] = report.recipients[0].text
+            self._suspended[_destination(job, job.recipients[0])] = report.recipients[0].text
         return report
 
-    def why_not(self, job: Job) -> str:
-        """Return why there is no use in trying a job now; "" where there may be."""
-        found = [self._suspended.get(_destination(part), "") for part in parts_of(job)]
+    def why_not(self, head: Head | Job, recipients: Sequence[str]) -> str:
+        """Return why there is no use in trying it for some recipients; "" where there may be."""
+        found = [self._suspended.get(_destination(head, each), "") for each in recipients]
         return found[0] if all(found) else ""
 
 
-def _destination(job: Job) -> Destination:
-    """Return where a job goes whose recipients are all of one domain, or go through an account."""
-    if job.account:
-        return (job.account,)
-    domain = job.recipients[0].rpartition("@")[2].lower()
-    return "", domain, job.require_tls, job.tls_optional, not job.sender
+def _destination(head: Head | Job, recipient: str) -> Destination:
+    """Return where a message goes for one of its recipients."""
+    if head.account:
+        return (head.account,)
+    domain = domain_of(recipient)
+    return "", domain, head.require_tls, head.tls_optional, not head.sender
 
 
 def _no_way(result: RecipientResult) -> bool:

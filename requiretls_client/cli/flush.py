@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -132,8 +131,8 @@ class Flush:
         """
         if entry.progress.is_over(self._times, self._spool.clock()):
             return False
-        waiting = tuple(each.address for each in entry.progress.waiting)
-        why = self._destinations.why_not(replace(entry.job(), recipients=waiting))
+        waiting = [each.address for each in entry.progress.waiting]
+        why = self._destinations.why_not(entry.head, waiting)
         if why and not self._quiet:
             line = f"{entry.id}: not tried, since an earlier message of this run met this: {why}"
             say(queue_text.shown(line), sys.stdout)
