@@ -178,8 +178,8 @@ class _Remembering:
     shown: SessionFacts | None = None
 
     def _refuse(self, verdict: Verdict, blocked: Blocked | None = None) -> NoReturn:
-        self.shown = self._facts(blocked.obstacle() if blocked else None)  # type: ignore[attr-defined]
-        super()._refuse(verdict, blocked)  # type: ignore[misc]
+        self.shown = self._facts(blocked.obstacle() if blocked else None)  # type: ignore[attr-defined]  # the mixin's other base
+        super()._refuse(verdict, blocked)  # type: ignore[misc]  # the mixin's other base
         raise AssertionError("a refusal raises")  # for the type checker
 
 
@@ -241,7 +241,7 @@ def _look_at(smtp: Any, host: str, port: int, *, secure: bool = False) -> Sessio
     except errors.RequireTLSError as error:
         if error.verdict is None:
             raise
-        return smtp.shown or smtp._facts()  # type: ignore[no-any-return]
+        return smtp.shown or smtp._facts()  # type: ignore[no-any-return]  # the mixin's
     except OSError as error:
         return trouble_of(error)
     finally:

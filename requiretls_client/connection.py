@@ -138,7 +138,7 @@ class Connection(StartTLS):
 
     def _get_socket(self, host: str, port: int, timeout: Any) -> socket.socket:
         """Dial as smtplib does; one dead address of several does not hold us for minutes."""
-        dial = super()._get_socket  # type: ignore[misc]
+        dial = super()._get_socket  # type: ignore[misc]  # smtplib's
         if self._path is None or isinstance(timeout, (int, float)):
             sock: socket.socket = dial(host, port, timeout)
         else:

@@ -140,7 +140,7 @@ class ReplyError(smtplib.SMTPServerDisconnected, smtplib.SMTPResponseException):
     def __init__(self, text: str, raw: bytes = b"") -> None:
         """Carry ``text`` for people and the raw bytes."""
         self.smtp_code, self.smtp_error = -1, raw[:2048]
-        self.args = text, self.smtp_error  # type: ignore[assignment]
+        self.args = text, self.smtp_error  # type: ignore[assignment]  # typed as smtplib fills it
 
     def __str__(self) -> str:
         """Return the sentence."""

@@ -221,7 +221,7 @@ class Lookups:
 
         def go_on(index: int, answers: tuple[Any, ...] | None) -> None:
             try:
-                questions = plans[index].send(answers)  # type: ignore[arg-type]
+                questions = plans[index].send(answers)  # type: ignore[arg-type]  # each plan gets its own answers
             except StopIteration as stop:
                 results[index] = stop.value
                 return

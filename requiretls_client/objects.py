@@ -148,13 +148,13 @@ class _Generator(BytesGenerator):
     def _write_lines(self, lines: str) -> None:
         if "\r" in lines:
             lines = _ANY_EOL.sub("\n", lines)
-        self.write(lines.replace("\n", self._NL))  # type: ignore[attr-defined]
+        self.write(lines.replace("\n", self._NL))  # type: ignore[attr-defined]  # email's
 
     def _dispatch(self, msg: Message) -> None:
         if _raw_value(msg, "content-type").startswith("text/"):
-            self._handle_text(msg)  # type: ignore[attr-defined]
+            self._handle_text(msg)  # type: ignore[attr-defined]  # email's
         else:
-            super()._dispatch(msg)  # type: ignore[misc]
+            super()._dispatch(msg)  # type: ignore[misc]  # email's
 
 
 class _ExactGenerator(_Generator):
@@ -162,9 +162,9 @@ class _ExactGenerator(_Generator):
 
     def _handle_text(self, msg: Message) -> None:
         if _is_binary_part(msg) and isinstance(msg.get_payload(), str):
-            self._fp.write(msg.get_payload(decode=True))  # type: ignore[attr-defined]
+            self._fp.write(msg.get_payload(decode=True))  # type: ignore[attr-defined]  # email's
         else:
-            super()._handle_text(msg)  # type: ignore[misc]
+            super()._handle_text(msg)  # type: ignore[misc]  # email's
 
     _writeBody = _handle_text  # the email package's name for it, where the part is no text
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Method = TypeVar("Method", bound=Callable[..., Any])
     SourceAddress = tuple[bytearray | bytes | str, int]
 
-DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+DEFAULT_TIMEOUT: float = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]  # smtplib uses it too
 _Stock = smtplib.SMTP  # kept: others put our classes in place of smtplib's
 _stock_init = _Stock.__init__
 StockSSL = smtplib.SMTP_SSL
@@ -281,7 +281,7 @@ class SMTP(Connection):
         """Print as smtplib does, without credentials, and without content below level 2."""
         from requiretls_client.login import shown
 
-        super()._print_debug(*shown(self, args))  # type: ignore[misc]
+        super()._print_debug(*shown(self, args))  # type: ignore[misc]  # smtplib's
 
     # -- messages ------------------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class SMTP_SSL(SMTP, StockSSL):
     def _get_socket(self, host: str, port: int, timeout: float) -> ssl.SSLSocket:
         # Past smtplib.SMTP_SSL's own method: only a handshake that we make ourselves proves
         # anything, and only smtplib.SMTP's keeps the ways in that others patch.
-        sock = super(StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]
+        sock = super(StockSSL, self)._get_socket(host, port, timeout)  # type: ignore[misc]  # smtplib's
         without_delay(sock)
         try:
             return self._handshake(self._path_context or self.context, sock)

@@ -49,8 +49,8 @@ class Pipe:
     """One socket, and how far both sides are in step on it."""
 
     __slots__ = (
-        "begun", "command", "content", "is_tls", "left", "owed", "parser", "pid", "poll", "said",
-        "sock", "stuffed", "tail",
+        "begun", "command", "content", "left", "owed", "parser", "pid", "poll", "said", "sock",
+        "stuffed", "tail",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
@@ -65,7 +65,6 @@ class Pipe:
         self.owed: list[str] = []  # verbs whose replies the server has not given yet, in order
         self.said = b""  # the text of the last reply
         self.begun = 0  # how often something began to leave, whether or not all of it did
-        self.is_tls = isinstance(sock, ssl.SSLSocket)
         self.poll: Any = None
 
     def is_quiet(self) -> bool:
@@ -77,7 +76,9 @@ class Pipe:
                 poller = select.poll()
                 poller.register(self.sock.fileno(), select.POLLIN)
                 self.poll = poller.poll
-            return not (self.is_tls and self.sock.pending()) and not self.poll(0)  # type: ignore[attr-defined]
+            if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+                return False
+            return not self.poll(0)
         except (AttributeError, OSError, TypeError, ValueError):  # no poll(), or no real socket
             return False
 
@@ -150,7 +151,7 @@ class Wire(smtplib.SMTP):
         """Send long content; each block has the whole timeout (RFC 5321 s4.5.3.2.5)."""
         data = s.encode(self.command_encoding) if isinstance(s, str) else s
         if self.debuglevel > 0:
-            self._print_debug("send:", repr(data))  # type: ignore[attr-defined]
+            self._print_debug("send:", repr(data))  # type: ignore[attr-defined]  # smtplib's
         sys.audit("smtplib.send", self, data)
         sock = self.sock
         assert sock is not None  # noqa: S101 - for the type checker
@@ -183,8 +184,8 @@ class Wire(smtplib.SMTP):
         self._answered(pipe, 1, code, text)
         if self.debuglevel > 0:
             for line in pipe.parser.taken.split(b"\n")[:-1]:
-                self._print_debug("reply:", repr(line + b"\n"))  # type: ignore[attr-defined]
-            self._print_debug(f"reply: retcode ({code}); Msg: {text!a}")  # type: ignore[attr-defined]
+                self._print_debug("reply:", repr(line + b"\n"))  # type: ignore[attr-defined]  # smtplib's
+            self._print_debug(f"reply: retcode ({code}); Msg: {text!a}")  # type: ignore[attr-defined]  # smtplib's
         return code, text
 
     @staticmethod
@@ -365,7 +366,7 @@ class Wire(smtplib.SMTP):
         """Read the reply to DATA or to its content, and show it as smtplib does."""
         reply = self.getreply()
         if self.debuglevel > 0:
-            self._print_debug("data:", reply)  # type: ignore[attr-defined]
+            self._print_debug("data:", reply)  # type: ignore[attr-defined]  # smtplib's
         return reply
 
     def _refuse_at_data(self, code: int, text: bytes) -> NoReturn:

@@ -45,7 +45,7 @@ class Client:
         Returns:
             Its outcome, and its memory before the work when it said so.
         """
-        process = subprocess.Popen(  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - a program of ours
             self.command,
             env=self._environment(job),
             stdin=subprocess.PIPE,

@@ -21,7 +21,7 @@ from attack_table.evidence import (
 )
 
 Judge = Callable[[Evidence], Verdict]
-PASSWORD = "canary-password"  # noqa: S105
+PASSWORD = "canary-password"  # noqa: S105 - what a test looks for
 INJECTED = "INJECTED"  # in every command that an argument smuggles
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but not tab and line feed

@@ -110,7 +110,7 @@ def _environment(more: Mapping[str, str]) -> dict[str, str]:
 def _adapter(command: list[str], environment: dict[str, str], job: Mapping[str, Any]) -> Said:
     """Run an adapter."""
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - a program of ours
             command, env=environment, input=json.dumps(job), capture_output=True, text=True,
             timeout=_PATIENCE, check=False,
         )  # fmt: skip
@@ -137,7 +137,7 @@ def _load(module: str, environment: dict[str, str]) -> Said:
     """Import a module in a new process: its time and the modules that it loads over smtplib's."""
     said = _whole([sys.executable, "-c", f"import {module}"], environment)
     counting = [sys.executable, "-c", _MODULES.format(module)]
-    done = subprocess.run(counting, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(counting, env=environment, capture_output=True, text=True, check=True)  # noqa: S603 - a program of ours
     return {**said, "modules": int(done.stdout)}
 
 

@@ -116,5 +116,5 @@ def _started(module: str, options: Mapping[str, Any]) -> Iterator[subprocess.Pop
     """Run a module of ours, which ends with its standard input."""
     command = [sys.executable, "-m", module, json.dumps(options)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603 - a program of ours
         yield process

@@ -239,6 +239,6 @@ class Program:
 def _arguments(module: object, options: Options, *more: str) -> argparse.Namespace:
     """Return the arguments of another subcommand, with its defaults."""
     parser = argparse.ArgumentParser()
-    module.add_arguments(parser)  # type: ignore[attr-defined]
+    module.add_arguments(parser)  # type: ignore[attr-defined]  # every command has it
     config = ["--config", options.config] if options.config is not None else []
     return parser.parse_args([*config, *more])

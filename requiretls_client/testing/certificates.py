@@ -187,7 +187,7 @@ def _new_key(*, weak: bool) -> _Key:
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
     if weak:
-        return rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505
+        return rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - meant to be refused
     return ec.generate_private_key(ec.SECP256R1())
 
 
